@@ -1,0 +1,106 @@
+import type { Position } from "../format/position.ts";
+import type { PutBody } from "../store/object-store.ts";
+
+/**
+ * The durable FIFO between capture and upload: finished, immutable level-0 segment objects, and beside them the one
+ * position record that says how far capture has come. One contract suite (test/suites/write-cache.ts) holds for all.
+ *
+ * Every method that changes something is durable when it returns or resolves. Where `synchronous` is true (Node) the
+ * methods typed `Awaitable` return undefined, never a promise, so that the restart gate can drain inside a lock request.
+ */
+export interface WriteCache {
+  readonly synchronous: boolean;
+
+  /** Opens the cache and drops what a crash left unfinished. Throws CacheError for an unknown record version. */
+  load(): Promise<CacheState>;
+
+  /**
+   * Begins a segment. At most one is open at a time. `replacing`: entries that the new one stands for (a merge); they
+   * leave in the same durable step in which it arrives, and its range of txids covers theirs.
+   */
+  append(replacing?: readonly CacheEntry[]): CacheAppend;
+
+  /** Replaces the position record (a checkpoint, a restart of the WAL, a restore). */
+  savePosition(record: PositionRecord): Awaitable;
+
+  /**
+   * Marks the replica for resync: durable before it returns, also on a full disk, and kept until a record without
+   * `resync` is saved. Throws CacheError when even that is not possible.
+   */
+  markResync(reason: string): Awaitable;
+
+  /** The entries, oldest first. The first is the head: its upload may be under way, so it is never merged or dropped. */
+  entries(): readonly CacheEntry[];
+
+  /** The bytes of an entry, readable until it is acknowledged. */
+  read(entry: CacheEntry): PutBody;
+
+  /** Removes the head, which must be `entry`, after its upload. The position record stays. */
+  ack(entry: CacheEntry): Promise<void>;
+
+  /** Removes all entries but the head. Only after `markResync`. */
+  dropBacklog(): Promise<void>;
+
+  close(): Promise<void>;
+}
+
+export type Awaitable = undefined | Promise<void>;
+
+export interface CacheAppend {
+  /** Adds bytes of the object. The array may be reused by the caller once this returned or resolved. */
+  write(chunk: Uint8Array): Awaitable;
+  /** Makes the entry and the position record durable in one step: after a crash both are there or neither. */
+  commit(entry: CacheEntry, position: PositionRecord): Awaitable;
+  /** Forgets the segment. Safe to call after a failed write or commit. */
+  abort(): Awaitable;
+}
+
+export interface CacheState {
+  /** Null where nothing was ever recorded. */
+  readonly position: PositionRecord | null;
+  readonly entries: readonly CacheEntry[];
+}
+
+/** One segment waiting for upload. */
+export interface CacheEntry {
+  readonly from: Position;
+  readonly to: Position;
+  /** Bytes of the object. */
+  readonly size: number;
+}
+
+/**
+ * How far capture has come, and how to recognise at the next start that the local database continues from there.
+ * All of it is JSON; `version` is checked before anything else is read.
+ */
+export interface PositionRecord {
+  readonly version: 1;
+  /** 32 hex digits, the replica's identity, fixed when replication of this database began. */
+  readonly lineage: string;
+  /** 32 hex digits, this cache's identity, fixed when it was made. */
+  readonly writer: string;
+  /** The last cached position. */
+  readonly cached: Position;
+  /** Database size in pages at `cached`. */
+  readonly pageCount: number;
+  /** Bytes. */
+  readonly pageSize: number;
+  /** Time of the last commit up to `cached`, milliseconds since 1970; never goes backwards. */
+  readonly time: number;
+  /** Where in the WAL `cached` stands; null: the WAL was empty and all is in the main file. */
+  readonly wal: WalPosition | null;
+  /** The main file as it was after the last checkpoint and its sync; null when it was never taken. */
+  readonly fingerprint: string | null;
+  /** Present: local history cannot be followed from here, and why. */
+  readonly resync?: string;
+}
+
+export interface WalPosition {
+  readonly salt1: number;
+  readonly salt2: number;
+  /** Number of the last cached frame, from 1. */
+  readonly frame: number;
+  /** That frame's cumulative checksum. */
+  readonly checksum1: number;
+  readonly checksum2: number;
+}

@@ -1,0 +1,151 @@
+/**
+ * Every error that Sluice raises on purpose. Each class says when it occurs and what the caller can do; `code` is the
+ * literal to switch on (instanceof fails across bundles and realms). Messages never hold credentials or signed URLs.
+ */
+export abstract class SluiceError extends Error {
+  abstract readonly code: string;
+  override get name(): string {
+    return this.constructor.name;
+  }
+}
+
+/** The configuration is unknown, contradictory or of the wrong type. Correct the named field; nothing was done. */
+export class ConfigError extends SluiceError {
+  readonly code = "SLUICE_CONFIG";
+  constructor(
+    readonly field: string,
+    message: string,
+  ) {
+    super(`${field}: ${message}`);
+  }
+}
+
+/** A method was called in a state that does not allow it (before start, after stop). Nothing was done. */
+export class StateError extends SluiceError {
+  readonly code = "SLUICE_STATE";
+}
+
+/** Another process, tab or replicator holds the database. Close it there, or wait and try again. */
+export class DatabaseInUseError extends SluiceError {
+  readonly code = "SLUICE_IN_USE";
+  constructor(
+    readonly path: string,
+    readonly holder: string,
+  ) {
+    super(`${path} is in use by ${holder}. Close it there and try again.`);
+  }
+}
+
+/** Exclusive file locks are not available here (no native binary for this platform). See `unsafeNoLock`. */
+export class LockUnavailableError extends SluiceError {
+  readonly code = "SLUICE_LOCK_UNAVAILABLE";
+}
+
+/** The local database cannot be used: not a database, unreadable, read-only, no space. The file was not changed. */
+export class LocalDatabaseError extends SluiceError {
+  readonly code = "SLUICE_LOCAL_DATABASE";
+  constructor(
+    readonly path: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${path}: ${message}`, options);
+  }
+}
+
+/** The write cache failed, or holds records of a version that this release does not know. `full` when space ran out. */
+export class CacheError extends SluiceError {
+  readonly code = "SLUICE_CACHE";
+  constructor(
+    message: string,
+    readonly full: boolean,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** One object of the replica is damaged: truncated, altered, swapped. `key` names it, `part` the piece that is wrong. */
+export class CorruptObjectError extends SluiceError {
+  readonly code = "SLUICE_CORRUPT_OBJECT";
+  constructor(
+    readonly key: string,
+    readonly part: ObjectPart,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${key}: ${part}: ${message}`, options);
+  }
+}
+export type ObjectPart = "size" | "header" | "block" | "page" | "index" | "trailer" | "id";
+
+/** An object was written by a newer format version or with a feature that this release does not have. Upgrade Sluice. */
+export class UnsupportedFormatError extends SluiceError {
+  readonly code = "SLUICE_UNSUPPORTED_FORMAT";
+  constructor(
+    readonly key: string,
+    readonly what: string,
+  ) {
+    super(`${key}: ${what} is not known to this release. Upgrade sqlite-sluice.`);
+  }
+}
+
+/** The replica is there but its chain is not whole: a gap, a fork, a repeat, a missing snapshot. Nothing local was touched. */
+export class BrokenReplicaError extends SluiceError {
+  readonly code = "SLUICE_BROKEN_REPLICA";
+  /** `txid`: the first transaction that cannot be reached. `key`: the object at fault, where one is. */
+  constructor(
+    message: string,
+    readonly detail: { readonly key?: string; readonly txid?: number },
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Another writer has extended the same replica. Uploading has stopped, the local database still works. */
+export class ReplicaFencedError extends SluiceError {
+  readonly code = "SLUICE_FENCED";
+  constructor(
+    message: string,
+    readonly detail: { readonly key?: string; readonly writer?: string },
+  ) {
+    super(message);
+  }
+}
+
+/** A local database and a replica both exist and nothing proves which is newer. `onUnknownLocal` decides. */
+export class UnknownLocalHistoryError extends SluiceError {
+  readonly code = "SLUICE_UNKNOWN_LOCAL_HISTORY";
+}
+
+/** Why a store refused or failed. `network`, `throttled` and `unavailable` heal by themselves and are retried. */
+export type StoreErrorKind =
+  | "not-found"
+  | "precondition-failed"
+  | "no-such-bucket"
+  | "access-denied"
+  | "expired-credentials"
+  | "clock-skew"
+  | "throttled"
+  | "unavailable"
+  | "network"
+  | "no-space"
+  | "invalid-request";
+
+/** The object store refused or could not be reached. `retryAfterMs` is the store's own wish, where it stated one. */
+export class StoreError extends SluiceError {
+  readonly code = "SLUICE_STORE";
+  constructor(
+    readonly kind: StoreErrorKind,
+    message: string,
+    readonly detail: { readonly key?: string; readonly status?: number; readonly retryAfterMs?: number } = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+  /** True where the same request may succeed later without anybody doing anything. */
+  get transient(): boolean {
+    return this.kind === "network" || this.kind === "throttled" || this.kind === "unavailable";
+  }
+}
