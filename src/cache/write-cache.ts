@@ -11,34 +11,45 @@ import type { PutBody } from "../store/object-store.ts";
 export interface WriteCache {
   readonly synchronous: boolean;
 
-  /** Opens the cache and drops what a crash left unfinished. Throws CacheError for an unknown record version. */
+  /**
+   * Opens the cache, once and before anything else, and drops what a crash left unfinished. Throws CacheError for an
+   * unknown record version, and where what is there is damaged or does not form one chain; nothing is deleted then.
+   */
   load(): Promise<CacheState>;
 
   /**
    * Begins a segment. At most one is open at a time. `replacing`: entries that the new one stands for (a merge); they
-   * leave in the same durable step in which it arrives, and its range of txids covers theirs.
+   * are neighbours behind the head, they leave in the same durable step in which it arrives, and its range of txids covers
+   * theirs. Before the commit the caller makes sure that none of them has become the head, and aborts otherwise.
    */
   append(replacing?: readonly CacheEntry[]): CacheAppend;
 
-  /** Replaces the position record (a checkpoint, a restart of the WAL, a restore). */
+  /**
+   * Replaces the position record (a checkpoint, a restart of the WAL, a restore). While there are entries, `cached` is
+   * where they end, unless the record says `resync`.
+   */
   savePosition(record: PositionRecord): Awaitable;
 
   /**
    * Marks the replica for resync: durable before it returns, also on a full disk, and kept until a record without
-   * `resync` is saved. Throws CacheError when even that is not possible.
+   * `resync` is saved. On a full disk the reason may be replaced by a general one at the next load. Does nothing where
+   * there is no record yet: nothing can be followed then anyway. Throws CacheError when even that is not possible.
    */
   markResync(reason: string): Awaitable;
 
   /** The entries, oldest first. The first is the head: its upload may be under way, so it is never merged or dropped. */
   entries(): readonly CacheEntry[];
 
-  /** The bytes of an entry, readable until it is acknowledged. */
+  /** The bytes of an entry, readable again and again until it is acknowledged, replaced or dropped. */
   read(entry: CacheEntry): PutBody;
 
-  /** Removes the head, which must be `entry`, after its upload. The position record stays. */
+  /**
+   * Removes the head, which must be `entry`, after its upload. The position record stays. A failed ack is tried again;
+   * until it succeeds the entry is listed, while its bytes may be gone.
+   */
   ack(entry: CacheEntry): Promise<void>;
 
-  /** Removes all entries but the head. Only after `markResync`. */
+  /** Removes all entries but the head. Only while the replica is marked for resync. */
   dropBacklog(): Promise<void>;
 
   close(): Promise<void>;
@@ -49,7 +60,11 @@ export type Awaitable = undefined | Promise<void>;
 export interface CacheAppend {
   /** Adds bytes of the object. The array may be reused by the caller once this returned or resolved. */
   write(chunk: Uint8Array): Awaitable;
-  /** Makes the entry and the position record durable in one step: after a crash both are there or neither. */
+  /**
+   * Makes the entry and the position record durable in one step: after a crash both are there or neither. Entries form a
+   * chain, each `from` the `to` before it, which ends at the record's `cached` (unless the record says `resync`). When it
+   * fails, nothing has changed and the segment is forgotten.
+   */
   commit(entry: CacheEntry, position: PositionRecord): Awaitable;
   /** Forgets the segment. Safe to call after a failed write or commit. */
   abort(): Awaitable;

@@ -1,0 +1,11 @@
+import type { Clock } from "../src/platform.ts";
+
+export const systemClock: Clock = {
+  now: Date.now,
+  after(ms, holding, callback) {
+    const timer = setTimeout(callback, ms);
+    if (!holding) timer.unref();
+    return { cancel: () => clearTimeout(timer) };
+  },
+  turn: () => new Promise((resolve) => setImmediate(resolve)),
+};

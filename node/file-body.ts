@@ -1,0 +1,60 @@
+import type { FileHandle } from "node:fs/promises";
+import { StoreError } from "../src/errors.ts";
+import { io } from "./store-errors.ts";
+
+/** Bytes a body gives at a time. */
+const CHUNK_BYTES = 256 * 1024;
+
+/** Part of an open file. Closes it when read to the end, returned from (even before the first step), or aborted. */
+export class FileBody implements AsyncIterableIterator<Uint8Array> {
+  #left: number;
+  #at: number;
+  #closed: Promise<void> | undefined;
+  readonly #stop = () => void this.#close();
+
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly key: string,
+    offset: number,
+    length: number,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.#at = offset;
+    this.#left = length;
+    signal?.addEventListener("abort", this.#stop, { once: true });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    try {
+      this.signal?.throwIfAborted();
+      if (this.#left === 0 || this.#closed !== undefined) return { done: true, value: undefined };
+      const buffer = new Uint8Array(Math.min(CHUNK_BYTES, this.#left));
+      const { bytesRead } = await io(this.key, this.handle.read(buffer, 0, buffer.length, this.#at));
+      this.signal?.throwIfAborted();
+      if (bytesRead === 0)
+        throw new StoreError("unavailable", `${this.key}: its file was cut`, { key: this.key });
+      this.#at += bytesRead;
+      this.#left -= bytesRead;
+      if (this.#left === 0) await this.#close();
+      return { done: false, value: buffer.subarray(0, bytesRead) };
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    await this.#close();
+    return { done: true, value: undefined };
+  }
+
+  #close(): Promise<void> {
+    this.signal?.removeEventListener("abort", this.#stop);
+    this.#closed ??= this.handle.close().catch(() => undefined);
+    return this.#closed;
+  }
+}

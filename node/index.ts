@@ -1,0 +1,83 @@
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import {
+  type CommonConfig,
+  checkBoolean,
+  checkSettings,
+  checkString,
+  commonFields,
+  refuseUnknown,
+} from "../src/config.ts";
+import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
+import { Replicator } from "../src/replicator.ts";
+import type { ObjectStore } from "../src/store/object-store.ts";
+import { loadCodecs } from "./compression.ts";
+import { DirectoryStore } from "./directory-store.ts";
+import { canonicalPath, NodePlatform } from "./platform.ts";
+
+export * from "../src/public.ts";
+export { DirectoryStore };
+
+/** How to replicate a database in Node. */
+export interface SqliteReplicatorConfig extends CommonConfig {
+  /** Path of the database file. Its folder must exist. */
+  readonly dbPath: string;
+  /** Folder of the write cache. Default: `<dbPath>-sluice`, beside the database, so that they travel together. */
+  readonly cacheDir?: string;
+  /** The app's own sqlite-wasm module; default: one that all replicators of this process share. */
+  readonly sqlite3?: Sqlite3Static;
+  /** Go on where no file locks are available. Two processes can then destroy the database. Default false. */
+  readonly unsafeNoLock?: boolean;
+}
+
+const fields = [...commonFields, "dbPath", "cacheDir", "sqlite3", "unsafeNoLock"];
+
+/** Continuous replication of one SQLite database. See `create`. */
+export class SqliteReplicator extends Replicator {
+  /**
+   * Takes the locks and opens the write cache. The database is not opened before `start` or `restore`.
+   * @throws ConfigError, DatabaseInUseError, LockUnavailableError, LocalDatabaseError, CacheError.
+   */
+  static async create(config: SqliteReplicatorConfig): Promise<SqliteReplicator> {
+    refuseUnknown(config, fields, "SqliteReplicatorConfig");
+    const settings = checkSettings(config);
+    const dbPath = canonicalPath(checkString("dbPath", config.dbPath));
+    const cacheDir =
+      config.cacheDir === undefined ? `${dbPath}-sluice` : checkString("cacheDir", config.cacheDir);
+    const unsafeNoLock = checkBoolean("unsafeNoLock", config.unsafeNoLock, false);
+    const store = openStore(config.replica);
+    if (!existsSync(dirname(dbPath))) throw new LocalDatabaseError(dbPath, "its folder does not exist");
+    const codecs = await loadCodecs();
+    const sqlite3 = config.sqlite3 ?? (await sharedModule());
+    const platform = new NodePlatform(sqlite3, codecs, dbPath, cacheDir, unsafeNoLock);
+    try {
+      const { position } = await platform.cache.load();
+      return new SqliteReplicator(platform, store, settings, position);
+    } catch (error) {
+      await platform.release();
+      throw error;
+    }
+  }
+}
+
+/** The store behind a replica's URL. Throws ConfigError. */
+export function openStore(replica: string | ObjectStore): ObjectStore {
+  if (typeof replica === "object" && replica !== null) return replica;
+  const text = checkString("replica", replica);
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new ConfigError("replica", "must be a URL such as file:///var/backups/app, or an ObjectStore");
+  }
+  if (url.protocol === "file:") return new DirectoryStore(url);
+  throw new ConfigError("replica", `has the unknown scheme ${url.protocol} Known: file:`);
+}
+
+let module: Promise<Sqlite3Static> | undefined;
+
+function sharedModule(): Promise<Sqlite3Static> {
+  module ??= import("@sqlite.org/sqlite-wasm").then(({ default: init }) => init());
+  return module;
+}

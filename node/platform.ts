@@ -1,0 +1,112 @@
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { CacheError, DatabaseInUseError, LocalDatabaseError, SluiceError } from "../src/errors.ts";
+import type { Codecs } from "../src/format/codecs.ts";
+import type { DatabaseTarget, LocalFile, Platform } from "../src/platform.ts";
+import { systemClock } from "./clock.ts";
+import { acquireDatabaseLock, acquireFileLock, type DatabaseLock } from "./lock.ts";
+import { beginsWithZeros, FileTarget } from "./restore-target.ts";
+import { installNodeVfs } from "./vfs.ts";
+import { FsWriteCache } from "./write-cache.ts";
+
+/** Node's side of a replicator: files, fsync, OS locks. */
+export class NodePlatform implements Platform {
+  readonly shimName = "sluice";
+  readonly baseVfs: string;
+  readonly cache: FsWriteCache;
+  readonly clock = systemClock;
+  readonly canonicalPath = canonicalPath;
+  #lock: DatabaseLock;
+  readonly #cacheLock: { release(): void };
+  readonly #lockOptions: { readonly unsafeNoLock: boolean };
+
+  /** Takes the locks. Throws DatabaseInUseError, LockUnavailableError, LocalDatabaseError, CacheError. */
+  constructor(
+    readonly sqlite3: Sqlite3Static,
+    readonly codecs: Codecs,
+    readonly dbPath: string,
+    cacheDir: string,
+    unsafeNoLock: boolean,
+  ) {
+    this.#lockOptions = { unsafeNoLock };
+    this.baseVfs = installNodeVfs(sqlite3, this.#lockOptions);
+    this.#cacheLock = lockCache(cacheDir, this.#lockOptions);
+    try {
+      this.#lock = acquireDatabaseLock(dbPath, this.#lockOptions);
+    } catch (error) {
+      this.#cacheLock.release();
+      throw error;
+    }
+    this.cache = new FsWriteCache(cacheDir);
+  }
+
+  inspect(): LocalFile {
+    const stat = fs.statSync(this.dbPath, { throwIfNoEntry: false });
+    if (stat === undefined || stat.size === 0) return "absent";
+    if (!stat.isFile()) throw new LocalDatabaseError(this.dbPath, "is not a file");
+    return beginsWithZeros(this.dbPath) ? "absent" : "present";
+  }
+
+  /** Size, time of the last write, and SQLite's header with its change counter. */
+  fingerprint(): string | null {
+    let fd: number;
+    try {
+      fd = fs.openSync(this.dbPath, "r");
+    } catch {
+      return null;
+    }
+    try {
+      const { size, mtimeNs } = fs.fstatSync(fd, { bigint: true });
+      const header = new Uint8Array(100);
+      fs.readSync(fd, header, 0, header.length, 0);
+      return `${size}:${mtimeNs}:${createHash("sha256").update(header).digest("hex").slice(0, 16)}`;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  restoreTarget(): DatabaseTarget {
+    return new FileTarget(this.dbPath, this.sqlite3, this.baseVfs, (rename, path) => {
+      const next = acquireDatabaseLock(path, this.#lockOptions);
+      rename();
+      this.#lock.release();
+      this.#lock = next;
+    });
+  }
+
+  async release(): Promise<void> {
+    await this.cache.close();
+    this.#lock.release();
+    this.#cacheLock.release();
+  }
+}
+
+function lockCache(directory: string, options: { unsafeNoLock: boolean }): { release(): void } {
+  try {
+    fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return acquireFileLock(join(directory, "lock"), options);
+  } catch (cause) {
+    if (cause instanceof DatabaseInUseError) throw cause;
+    if (cause instanceof SluiceError) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CacheError(`${directory} cannot be used as cacheDir: ${code ?? cause}`, code === "ENOSPC", {
+      cause,
+    });
+  }
+}
+
+/** Absolute, with the links of the directory resolved, as the VFS resolves them. */
+export function canonicalPath(path: string): string {
+  const absolute = resolve(path);
+  try {
+    return fs.realpathSync(absolute);
+  } catch {
+    try {
+      return join(fs.realpathSync(dirname(absolute)), basename(absolute));
+    } catch {
+      return absolute;
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import * as fs from "node:fs";
+import { dirname } from "node:path";
+import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { LocalDatabaseError, StoreError } from "../src/errors.ts";
+import { fault } from "../src/faults.ts";
+import type { DatabaseTarget } from "../src/platform.ts";
+import { settleDatabase } from "../src/settle.ts";
+
+/**
+ * A restored database grows in a file of its own beside the old one and replaces it by one rename. Whatever happens
+ * before leaves the old database as it was.
+ */
+export class FileTarget implements DatabaseTarget {
+  readonly path: string;
+  readonly #dbPath: string;
+  readonly #sqlite3: Sqlite3Static;
+  readonly #vfs: string;
+  readonly #replace: (rename: () => void, path: string) => void;
+  readonly #fd: number;
+  #open = true;
+
+  /** `replace` runs the rename while the lock moves from the old file to the new one. */
+  constructor(
+    dbPath: string,
+    sqlite3: Sqlite3Static,
+    vfs: string,
+    replace: (rename: () => void, path: string) => void,
+  ) {
+    this.path = `${dbPath}.sluice-restore`;
+    this.#dbPath = dbPath;
+    this.#sqlite3 = sqlite3;
+    this.#vfs = vfs;
+    this.#replace = replace;
+    this.#removeTemporary();
+    this.#fd = this.#local(() => fs.openSync(this.path, "wx+", modeOf(dbPath)));
+  }
+
+  write(bytes: Uint8Array, offset: number): undefined {
+    this.#local(() => {
+      for (let at = 0; at < bytes.length; )
+        at += fs.writeSync(this.#fd, bytes, at, bytes.length - at, offset + at);
+    });
+  }
+
+  async finish(size: number): Promise<void> {
+    this.#local(() => {
+      fs.ftruncateSync(this.#fd, size);
+      fs.fsyncSync(this.#fd);
+    });
+    this.#close();
+    this.#retireOld();
+    this.#local(() => {
+      this.#replace(() => fs.renameSync(this.path, this.#dbPath), this.path);
+      fault("restore:after-rename");
+      syncDirectory(dirname(this.#dbPath));
+    });
+  }
+
+  /** A -wal or -journal of the old database would be taken for the new one's, and spoil it. */
+  #retireOld(): void {
+    const main = fs.statSync(this.#dbPath, { throwIfNoEntry: false });
+    if (main !== undefined && main.size > 0 && !beginsWithZeros(this.#dbPath))
+      settleDatabase(this.#sqlite3, this.#vfs, this.#dbPath);
+    for (const suffix of ["-wal", "-journal"]) {
+      const path = this.#dbPath + suffix;
+      const size = fs.statSync(path, { throwIfNoEntry: false })?.size;
+      // Settling leaves none with content, so one that has any belongs to a main file that is gone: kept, out of the way.
+      if (size === 0) fs.unlinkSync(path);
+      else if (size !== undefined) fs.renameSync(path, `${path}.orphaned`);
+    }
+    syncDirectory(dirname(this.#dbPath));
+  }
+
+  async abort(): Promise<void> {
+    this.#close();
+    this.#removeTemporary();
+  }
+
+  #close(): void {
+    if (this.#open) fs.closeSync(this.#fd);
+    this.#open = false;
+  }
+
+  #removeTemporary(): void {
+    for (const suffix of ["", "-wal", "-journal"]) fs.rmSync(this.path + suffix, { force: true });
+  }
+
+  #local<T>(operation: () => T): T {
+    try {
+      return operation();
+    } catch (cause) {
+      if (cause instanceof LocalDatabaseError || cause instanceof StoreError) throw cause;
+      const { code } = cause as NodeJS.ErrnoException;
+      throw new LocalDatabaseError(this.#dbPath, `cannot be restored: ${code ?? cause}`, { cause });
+    }
+  }
+}
+
+function modeOf(path: string): number {
+  const mode = fs.statSync(path, { throwIfNoEntry: false })?.mode;
+  return mode === undefined ? 0o644 : mode & 0o777;
+}
+
+/** An interrupted restore in a place where files cannot be renamed leaves the first page for last. */
+export function beginsWithZeros(path: string): boolean {
+  const fd = fs.openSync(path, "r");
+  try {
+    const bytes = new Uint8Array(512);
+    const read = fs.readSync(fd, bytes, 0, bytes.length, 0);
+    return bytes.subarray(0, read).every((byte) => byte === 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = fs.openSync(path, "r");
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}

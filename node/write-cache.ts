@@ -1,0 +1,258 @@
+import * as nodeFs from "node:fs";
+import { open } from "node:fs/promises";
+import { resolve } from "node:path";
+import { assert } from "../src/assert.ts";
+import type {
+  CacheAppend,
+  CacheEntry,
+  CacheState,
+  PositionRecord,
+  WriteCache,
+} from "../src/cache/write-cache.ts";
+import { CacheError } from "../src/errors.ts";
+import { samePosition } from "../src/format/position.ts";
+import type { PutBody } from "../src/store/object-store.ts";
+import { FsAppend } from "./cache-append.ts";
+import { CacheDirectory, type CacheFs, type OpenFile } from "./cache-directory.ts";
+import { damaged } from "./cache-file.ts";
+import type { Placed } from "./cache-scan.ts";
+
+/** Bytes read at a time for an upload. */
+const CHUNK_BYTES = 256 * 1024;
+/** A position file that still carries the object of its former entry is written anew when it is larger than this. */
+const MAX_POSITION_BYTES = 64 * 1024;
+
+/**
+ * The write cache as a directory. Every file is written under a temporary name, synced, renamed and the directory
+ * synced, so one rename is the durable step of entry and position together. By name, NNN being a sequence number:
+ *
+ * - `NNN.entry`: a segment and the position record of its commit (cache-file.ts);
+ * - `NNN.position`: a position record alone; it counts if it is the newest record of all;
+ * - `NNN.permit`: empty. A record names a permit and may be followed while that one exists. To delete a file is all that
+ *   a full disk surely allows, so that is how `markResync` marks where it cannot write;
+ * - `NNN.tmp`: unfinished, dropped by `load`.
+ *
+ * When the newest record sits in an entry that leaves, the entry's file becomes `NNN.position` by a rename: no step needs
+ * space, and the record is never without a place.
+ */
+export class FsWriteCache implements WriteCache {
+  readonly synchronous = true;
+  readonly #directory: CacheDirectory;
+  #loaded = false;
+  #entries: Placed[] = [];
+  /** The newest durable record and its number. */
+  #newest: { readonly sequence: number; readonly position: PositionRecord } | null = null;
+  /** The newest record's file, unless that is an entry. */
+  #positionFile: string | null = null;
+  #appending = false;
+  #acking: Promise<void> | null = null;
+
+  /** `directory` is made by `load`, for this user only. Exclusive use of it is the caller's care. */
+  constructor(directory: string, fs: CacheFs = nodeFs) {
+    this.#directory = new CacheDirectory(resolve(directory), fs);
+  }
+
+  async load(): Promise<CacheState> {
+    assert(!this.#loaded, "the write cache is loaded once");
+    const contents = this.#directory.open();
+    this.#entries = contents.entries;
+    this.#newest = contents.newest;
+    this.#positionFile = contents.positionFile;
+    this.#loaded = true;
+    return { position: this.#newest?.position ?? null, entries: this.entries() };
+  }
+
+  append(replacing: readonly CacheEntry[] = []): CacheAppend {
+    this.#assertLoaded();
+    assert(!this.#appending, "one segment is open at a time");
+    const replaced = replacing.map((entry) => this.#find(entry));
+    this.#placeOf(replaced);
+    this.#appending = true;
+    return new FsAppend(
+      this.#directory,
+      (entry, position) => this.#prepare(entry, position, replaced),
+      () => {
+        this.#appending = false;
+      },
+    );
+  }
+
+  savePosition(record: PositionRecord): undefined {
+    this.#assertLoaded();
+    checkChain(this.#entries, record);
+    this.#writePosition(record);
+  }
+
+  markResync(reason: string): undefined {
+    this.#assertLoaded();
+    const newest = this.#newest;
+    if (newest === null || newest.position.resync !== undefined) return;
+    const marked = { ...newest.position, resync: reason };
+    try {
+      this.#writePosition(marked);
+    } catch {
+      this.#directory.revokePermit();
+      this.#newest = { ...newest, position: marked };
+    }
+  }
+
+  entries(): readonly CacheEntry[] {
+    return this.#entries.map((placed) => placed.entry);
+  }
+
+  read(entry: CacheEntry): PutBody {
+    const placed = this.#find(entry);
+    return { size: placed.entry.size, chunks: () => this.#chunks(placed) };
+  }
+
+  async ack(entry: CacheEntry): Promise<void> {
+    this.#assertLoaded();
+    assert(this.#acking === null, "one entry is acknowledged at a time");
+    const head = this.#find(entry);
+    assert(head === this.#entries[0], "only the head is acknowledged");
+    this.#acking = this.#ack(head);
+    try {
+      await this.#acking;
+    } finally {
+      this.#acking = null;
+    }
+  }
+
+  async dropBacklog(): Promise<void> {
+    this.#assertLoaded();
+    assert(
+      this.#newest?.position.resync !== undefined,
+      "the backlog is dropped only after the mark for resync",
+    );
+    // Also what an earlier call, which failed, could not remove.
+    this.#directory.settle();
+    const dropped = this.#entries.slice(1);
+    if (dropped.length === 0) return;
+    for (const placed of dropped) this.#keepRecordOf(placed);
+    this.#entries = this.#entries.slice(0, 1);
+    const paths = dropped.map(({ path }) => path).filter((path) => path !== this.#positionFile);
+    this.#directory.condemn(paths);
+    if (paths.length > 0) this.#directory.settle();
+    else this.#directory.sync();
+    for (const placed of dropped) this.#shrinkPosition(placed);
+  }
+
+  async close(): Promise<void> {
+    await this.#acking?.catch(() => undefined);
+    this.#loaded = false;
+    this.#directory.close();
+  }
+
+  #prepare(
+    entry: CacheEntry,
+    position: PositionRecord,
+    replaced: readonly Placed[],
+  ): (file: OpenFile) => void {
+    const { from, to, size } = entry;
+    const placed: Placed = { entry: { from, to, size }, sequence: 0, path: "" };
+    // Looked up again: since the append began, entries may have left.
+    const at = this.#placeOf(replaced);
+    checkChain(this.#entries.toSpliced(at, replaced.length, placed), position);
+    const replaces = replaced.map(({ sequence }) => sequence);
+    return (file) => {
+      const record = { entry: placed.entry, ...(replaces.length > 0 ? { replaces } : {}), position };
+      const durable = this.#directory.publish(file, "entry", size, record);
+      this.#entries = this.#entries.toSpliced(at, replaced.length, { ...placed, ...durable });
+      this.#newest = { sequence: durable.sequence, position };
+      this.#supersedePositionFile(null);
+      this.#directory.condemn(replaced.map(({ path }) => path));
+    };
+  }
+
+  /** Where in the queue an entry goes that replaces these: behind all if none. */
+  #placeOf(replaced: readonly Placed[]): number {
+    const first = replaced[0];
+    if (first === undefined) return this.#entries.length;
+    const at = this.#entries.indexOf(first);
+    assert(at > 0, "what is replaced is in the queue, behind the head");
+    assert(
+      replaced.every((placed, i) => this.#entries[at + i] === placed),
+      "what is replaced are neighbours",
+    );
+    return at;
+  }
+
+  #writePosition(position: PositionRecord): void {
+    const file = this.#directory.create();
+    const { sequence, path } = this.#directory.publish(file, "position", 0, { position });
+    this.#newest = { sequence, position };
+    this.#supersedePositionFile(path);
+  }
+
+  /** An older record no longer counts; if its file stays, the next load drops it. */
+  #supersedePositionFile(newer: string | null): void {
+    if (this.#positionFile !== null) this.#directory.tryUnlink([this.#positionFile]);
+    this.#positionFile = newer;
+  }
+
+  async #ack(head: Placed): Promise<void> {
+    this.#directory.settle();
+    this.#keepRecordOf(head);
+    if (head.path !== this.#positionFile) this.#directory.unlink(head.path);
+    await this.#directory.syncLater();
+    this.#entries = this.#entries.filter((placed) => placed !== head);
+    this.#shrinkPosition(head);
+  }
+
+  /** Where the newest record is in this entry, its file becomes the position file. */
+  #keepRecordOf(placed: Placed): void {
+    if (placed.sequence !== this.#newest?.sequence || placed.path === this.#positionFile) return;
+    placed.path = this.#directory.renameToPosition(placed);
+    this.#positionFile = placed.path;
+  }
+
+  /** Gives back the space of an object that left a large position file behind. The record is safe also if it fails. */
+  #shrinkPosition({ entry, path }: Placed): void {
+    if (entry.size <= MAX_POSITION_BYTES || path !== this.#positionFile) return;
+    try {
+      this.#writePosition(this.#newest!.position);
+    } catch (error) {
+      if (!(error instanceof CacheError)) throw error;
+    }
+  }
+
+  async *#chunks(placed: Placed): AsyncGenerator<Uint8Array, void, undefined> {
+    const failed = (error: unknown) => {
+      throw this.#directory.error("cannot be read", error);
+    };
+    const handle = await open(placed.path, "r").catch(failed);
+    try {
+      for (let at = 0; at < placed.entry.size; ) {
+        const buffer = new Uint8Array(Math.min(CHUNK_BYTES, placed.entry.size - at));
+        const { bytesRead } = await handle.read(buffer, 0, buffer.length, at).catch(failed);
+        if (bytesRead === 0) throw damaged(placed.path, "it was cut");
+        at += bytesRead;
+        yield buffer.subarray(0, bytesRead);
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+
+  #find({ from, to }: CacheEntry): Placed {
+    const placed = this.#entries.find(
+      ({ entry }) => samePosition(entry.from, from) && samePosition(entry.to, to),
+    );
+    assert(placed !== undefined, "the entry is in the write cache");
+    return placed;
+  }
+
+  #assertLoaded(): void {
+    assert(this.#loaded, "the write cache is loaded before it is used");
+  }
+}
+
+function checkChain(placed: readonly Placed[], position: PositionRecord): void {
+  for (const [i, { entry }] of placed.entries()) {
+    assert(entry.from.txid < entry.to.txid, "a segment goes forward");
+    assert(i === 0 || samePosition(placed[i - 1]!.entry.to, entry.from), "entries form a chain");
+  }
+  const tail = placed.at(-1)?.entry.to;
+  const whole = position.resync !== undefined || tail === undefined || samePosition(tail, position.cached);
+  assert(whole, "the entries end at the cached position");
+}

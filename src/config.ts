@@ -1,0 +1,132 @@
+import { ConfigError } from "./errors.ts";
+import type { RestoreProgress } from "./restore.ts";
+import type { ObjectStore } from "./store/object-store.ts";
+
+/** Where log lines go. Each method is optional. */
+export interface Logger {
+  info?(message: string): void;
+  warn?(message: string): void;
+  error?(message: string): void;
+}
+
+/** What both worlds configure. Node and the browser add their own fields. */
+export interface CommonConfig {
+  /** Where the replica lives: a URL (`file:///…` in Node) or an ObjectStore. */
+  readonly replica: string | ObjectStore;
+  /** Restore at `start` when there is no local database. Default true. */
+  readonly autoRestore?: boolean;
+  /** Seconds between snapshots while something changes; 0: only the first and when segments outweigh it. Default 3600. */
+  readonly snapshotIntervalSecs?: number;
+  /** Milliseconds from a commit until it is in the cache, at most. Default 1000. */
+  readonly syncIntervalMs?: number;
+  /** Milliseconds between uploads, at least. Default 1000. */
+  readonly uploadIntervalMs?: number;
+  /** WAL frames after which the replicator checkpoints. Default 1000. */
+  readonly checkpointPages?: number;
+  /** Milliseconds that `stop` waits for the last uploads. Default 30000. */
+  readonly stopTimeoutMs?: number;
+  /** Ends the wait for locks and the restore of `start`. */
+  readonly signal?: AbortSignal;
+  readonly logger?: Logger;
+}
+
+/** The common fields with their defaults, checked. */
+export interface Settings {
+  readonly autoRestore: boolean;
+  readonly snapshotIntervalSecs: number;
+  readonly syncIntervalMs: number;
+  readonly uploadIntervalMs: number;
+  readonly checkpointPages: number;
+  readonly stopTimeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly logger: Logger;
+}
+
+/** Options of `restore`. */
+export interface RestoreOptions {
+  /** Replace an existing database. Default false. */
+  readonly overwrite?: boolean;
+  /** What SQLite checks before the restored database is put in place. Default "quick". */
+  readonly integrityCheck?: "quick" | "full" | "none";
+  readonly onProgress?: (progress: RestoreProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** The largest delay that timers take, milliseconds. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
+
+export function checkSettings(config: CommonConfig): Settings {
+  const delay = (field: keyof CommonConfig, fallback: number, min = 0, max = MAX_DELAY_MS) =>
+    checkNumber(field, config[field], fallback, min, max);
+  return {
+    autoRestore: checkBoolean("autoRestore", config.autoRestore, true),
+    snapshotIntervalSecs: delay("snapshotIntervalSecs", 3600, 0, MAX_DELAY_MS / 1000),
+    syncIntervalMs: delay("syncIntervalMs", 1000, 1),
+    uploadIntervalMs: delay("uploadIntervalMs", 1000),
+    checkpointPages: delay("checkpointPages", 1000, 1),
+    stopTimeoutMs: delay("stopTimeoutMs", 30_000),
+    signal: config.signal,
+    logger: config.logger ?? {},
+  };
+}
+
+/** Refuses fields that nothing reads, so that a misspelt one is not silently without effect. */
+export function refuseUnknown(config: object, known: readonly string[], what: string): void {
+  if (typeof config !== "object" || config === null) throw new ConfigError(what, "must be an object");
+  for (const field of Object.keys(config))
+    if (!known.includes(field))
+      throw new ConfigError(field, `is not a field of ${what}. Known: ${known.join(", ")}`);
+}
+
+export const commonFields = [
+  "replica",
+  "autoRestore",
+  "snapshotIntervalSecs",
+  "syncIntervalMs",
+  "uploadIntervalMs",
+  "checkpointPages",
+  "stopTimeoutMs",
+  "signal",
+  "logger",
+] as const satisfies readonly (keyof CommonConfig)[];
+
+export const restoreFields = [
+  "overwrite",
+  "integrityCheck",
+  "onProgress",
+  "signal",
+] as const satisfies readonly (keyof RestoreOptions)[];
+
+export function checkString(field: string, value: unknown): string {
+  if (typeof value !== "string" || value === "") throw new ConfigError(field, "must be a non-empty string");
+  return value;
+}
+
+export function checkBoolean(field: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value !== "boolean") throw new ConfigError(field, "must be true or false");
+  return value;
+}
+
+export function checkNumber(
+  field: string,
+  value: unknown,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !Number.isFinite(value) || value < min || value > max)
+    throw new ConfigError(field, `must be a number from ${min} to ${Math.floor(max)}`);
+  return value;
+}
+
+export function checkRestoreOptions(
+  options: RestoreOptions,
+): Required<Pick<RestoreOptions, "overwrite" | "integrityCheck">> {
+  refuseUnknown(options, restoreFields, "restore options");
+  const integrityCheck = options.integrityCheck ?? "quick";
+  if (!["quick", "full", "none"].includes(integrityCheck))
+    throw new ConfigError("integrityCheck", 'must be "quick", "full" or "none"');
+  return { overwrite: checkBoolean("overwrite", options.overwrite, false), integrityCheck };
+}

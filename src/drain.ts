@@ -1,0 +1,180 @@
+import { assert } from "./assert.ts";
+import type { Awaitable, CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { fault } from "./faults.ts";
+import type { Codecs } from "./format/codecs.ts";
+import { ObjectEncoder } from "./format/encode.ts";
+import { formatVersion, type ObjectHeader } from "./format/header.ts";
+import { pagesPerBlock } from "./format/layout.ts";
+import type { Capture, CaptureSpan } from "./vfs/capture.ts";
+import type { WalHeader } from "./wal/wal-format.ts";
+import { WalDamagedError, type WalReader } from "./wal/wal-reader.ts";
+
+/** zstd level of segments: they are made on the application's thread. */
+const SEGMENT_LEVEL = 1;
+
+/** What a drain reads from and writes to. */
+export interface DrainContext {
+  readonly capture: Capture;
+  readonly wal: WalReader;
+  readonly cache: WriteCache;
+  readonly codecs: Codecs;
+  /** A page of the main file, zeros beyond its end. Valid until the next call. */
+  readonly mainPage: (pgno: number, pageSize: number) => Uint8Array;
+  /** The record of the last cached position. */
+  readonly record: PositionRecord;
+  readonly now: () => number;
+}
+
+/** Steps that are all done at once inside a lock request, or one by one with the event loop between them. */
+export type Steps<T> = Generator<Awaitable, T, void>;
+
+/**
+ * Moves the commits of one span from the WAL into one segment in the cache:
+ *  1. sync the WAL, so that nothing is cached that the machine could still lose (uploaded ≤ cached ≤ synced);
+ *  2. read the newest frame of each page, each verified by its checksum;
+ *  3. encode them as one segment behind the last cached position;
+ *  4. append it together with the new position, in one durable step;
+ *  5. let the gate know.
+ * On any failure the span is given back and nothing has changed.
+ */
+export function* drain(
+  context: DrainContext,
+  span: CaptureSpan,
+  fingerprint: string | null,
+): Steps<{ entry: CacheEntry; record: PositionRecord }> {
+  let append: CacheAppend | null = null;
+  try {
+    fault("drain:begin");
+    context.wal.sync();
+    const wal = context.wal.header();
+    if (!wal || wal.salt1 !== span.to.wal!.salt1 || wal.salt2 !== span.to.wal!.salt2)
+      throw new WalDamagedError(0);
+    append = context.cache.append();
+    const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, SEGMENT_LEVEL);
+    yield append.write(encoder.start());
+    yield* writePages(context, span, wal, encoder, append);
+    const { chunk, id, size } = encoder.finish();
+    yield append.write(chunk);
+    const to = { txid: span.to.txid, id };
+    const record = nextRecord(context.record, span, to, fingerprint);
+    fault("drain:before-commit");
+    const entry = { from: context.record.cached, to, size };
+    yield append.commit(entry, record);
+    fault("drain:after-commit");
+    context.capture.confirm(span);
+    return { entry, record };
+  } catch (error) {
+    context.capture.giveBack(span);
+    if (append !== null) yield append.abort();
+    throw error;
+  }
+}
+
+function segmentHeader(context: DrainContext, span: CaptureSpan): ObjectHeader {
+  const { record } = context;
+  return {
+    format: formatVersion,
+    features: [],
+    lineage: record.lineage,
+    kind: "segment",
+    pageSize: span.to.pageSize,
+    pageCount: span.to.pageCount,
+    from: record.cached,
+    to: { txid: span.to.txid, id: null },
+    writer: record.writer,
+    created: Math.max(context.now(), span.to.time),
+    commits: { first: span.firstTime, last: span.to.time },
+  };
+}
+
+function nextRecord(
+  last: PositionRecord,
+  span: CaptureSpan,
+  cached: CacheEntry["to"],
+  fingerprint: string | null,
+): PositionRecord {
+  return {
+    version: last.version,
+    lineage: last.lineage,
+    writer: last.writer,
+    cached,
+    pageCount: span.to.pageCount,
+    pageSize: span.to.pageSize,
+    time: span.to.time,
+    wal: span.to.wal,
+    fingerprint,
+  };
+}
+
+/** Reads and encodes block by block, so that memory holds one block however large the transaction is. */
+function* writePages(
+  context: DrainContext,
+  span: CaptureSpan,
+  wal: WalHeader,
+  encoder: ObjectEncoder,
+  append: CacheAppend,
+): Steps<void> {
+  const { pageSize } = span.to;
+  const { pgnos, frames } = context.capture.pages(span);
+  const atOnce = pagesPerBlock(pageSize);
+  const block = new Uint8Array(atOnce * pageSize);
+  for (let begin = 0; begin < pgnos.length; begin += atOnce) {
+    const end = Math.min(begin + atOnce, pgnos.length);
+    readBlock(context, wal, pgnos.subarray(begin, end), frames.subarray(begin, end), block);
+    for (let i = begin; i < end; i++) {
+      const at = (i - begin) * pageSize;
+      const chunk = encoder.page(pgnos[i]!, block.subarray(at, at + pageSize));
+      if (chunk !== undefined) yield append.write(chunk);
+    }
+    yield undefined;
+  }
+}
+
+function readBlock(
+  context: DrainContext,
+  wal: WalHeader,
+  pgnos: Uint32Array,
+  frames: Uint32Array,
+  block: Uint8Array,
+): void {
+  const { pageSize } = wal;
+  const inWal = frames.filter((frame) => frame > 0);
+  const walPgnos = pgnos.filter((_, slot) => frames[slot]! > 0);
+  const walSlots = Uint32Array.from(frames.keys()).filter((slot) => frames[slot]! > 0);
+  context.wal.read(wal, inWal, walPgnos, (i, page) => block.set(page, walSlots[i]! * pageSize));
+  for (let slot = 0; slot < pgnos.length; slot++) {
+    if (frames[slot] === 0) block.set(context.mainPage(pgnos[slot]!, pageSize), slot * pageSize);
+  }
+}
+
+/** Runs steps to their end at once. Only where the cache is synchronous. */
+export function runSteps<T>(steps: Steps<T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value as T;
+    assert(value === undefined, "a synchronous cache answered with a promise");
+  }
+}
+
+/** How long steps may hold the event loop before it gets a turn, milliseconds. */
+const TURN_MS = 8;
+
+/**
+ * Runs steps with the event loop between them. When somebody else ran them to the end meanwhile (the gate did, inside a
+ * lock request) this stops quietly.
+ */
+export async function pace<T>(
+  steps: Steps<T>,
+  now: () => number,
+  turn: () => Promise<void>,
+): Promise<T | undefined> {
+  let since = now();
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value as T | undefined;
+    if (value !== undefined) await value;
+    else if (now() - since >= TURN_MS) await turn();
+    else continue;
+    since = now();
+  }
+}

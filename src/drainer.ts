@@ -1,0 +1,117 @@
+import { assert } from "./assert.ts";
+import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { type DrainContext, drain, pace, runSteps, type Steps } from "./drain.ts";
+import type { Codecs } from "./format/codecs.ts";
+import type { Clock } from "./platform.ts";
+import type { Capture } from "./vfs/capture.ts";
+import type { WalReader } from "./wal/wal-reader.ts";
+
+export interface DrainerOptions {
+  readonly capture: Capture;
+  readonly wal: WalReader;
+  readonly cache: WriteCache;
+  readonly codecs: Codecs;
+  readonly mainPage: DrainContext["mainPage"];
+  readonly clock: Clock;
+  readonly record: PositionRecord;
+  readonly onCached: (entry: CacheEntry) => void;
+}
+
+/**
+ * One drain at a time, whoever asks: the loop, step by step between turns of the event loop, or the restart gate, all at
+ * once inside a lock request. A drain that the loop has begun is then simply finished by the gate.
+ */
+export class Drainer {
+  readonly #options: DrainerOptions;
+  #record: PositionRecord;
+  #steps: Steps<void> | null = null;
+  #resyncing = false;
+
+  constructor(options: DrainerOptions) {
+    this.#options = options;
+    this.#record = options.record;
+  }
+
+  /** The newest durable record. */
+  get record(): PositionRecord {
+    return this.#record;
+  }
+
+  /** Whether something holds the cache open for writing. */
+  get busy(): boolean {
+    return this.#steps !== null || this.#resyncing;
+  }
+
+  /** Resolves when nothing holds the cache open for writing. */
+  async settled(): Promise<void> {
+    while (this.busy) await this.#options.clock.turn();
+  }
+
+  /**
+   * Caches what is captured now. When nobody is `busy`, what it carries is fixed before it returns its promise. Rejects
+   * when that fails; the commits are then still pending.
+   */
+  async drain(): Promise<void> {
+    const { clock } = this.#options;
+    if (this.busy) await this.settled();
+    const steps = this.#begin(null);
+    if (steps !== null)
+      await pace(
+        steps,
+        () => clock.now(),
+        () => clock.turn(),
+      );
+  }
+
+  /**
+   * The same without leaving the stack, for the gate: afterwards everything captured is cached, and the record says that
+   * the main file, as `fingerprint` describes it, holds all of it. False where a resync is under way.
+   */
+  drainNow(fingerprint: string | null): boolean {
+    if (this.#resyncing) return false;
+    if (this.#steps !== null) runSteps(this.#steps);
+    const steps = this.#begin(fingerprint);
+    if (steps !== null) runSteps(steps);
+    else if (this.#record.fingerprint !== fingerprint) {
+      const { cache } = this.#options;
+      const saved = cache.savePosition({ ...this.#record, fingerprint });
+      assert(saved === undefined, "a synchronous cache answered with a promise");
+      this.#record = { ...this.#record, fingerprint };
+    }
+    return true;
+  }
+
+  #begin(fingerprint: string | null): Steps<void> | null {
+    const span = this.#options.capture.span();
+    if (span === null) return null;
+    const context = { ...this.#options, record: this.#record, now: () => this.#options.clock.now() };
+    this.#steps = this.#run(drain(context, span, fingerprint));
+    return this.#steps;
+  }
+
+  *#run(steps: Steps<{ entry: CacheEntry; record: PositionRecord }>): Steps<void> {
+    try {
+      const { entry, record } = yield* steps;
+      this.#record = record;
+      this.#options.onCached(entry);
+    } finally {
+      this.#steps = null;
+    }
+  }
+
+  /** Takes the cache for a resync, whose record replaces the newest one. */
+  async exclusively(write: () => Promise<PositionRecord>): Promise<void> {
+    assert(!this.busy, "a resync begins while nothing is drained");
+    this.#resyncing = true;
+    try {
+      this.#record = await write();
+    } finally {
+      this.#resyncing = false;
+    }
+  }
+
+  /** A record that was made durable elsewhere. */
+  adopt(record: PositionRecord): void {
+    this.#record = record;
+  }
+}

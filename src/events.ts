@@ -1,0 +1,75 @@
+import type { SluiceError } from "./errors.ts";
+import type { Position } from "./format/position.ts";
+
+/** Commits were captured and cached as one segment. */
+export interface WalEvent {
+  /** Transactions in the segment. */
+  readonly minTxid: number;
+  readonly maxTxid: number;
+  /** Bytes of the segment object. */
+  readonly size: number;
+}
+export interface UploadEvent {
+  readonly key: string;
+  readonly position: Position;
+  readonly size: number;
+}
+export interface SnapshotEvent {
+  readonly key: string;
+  readonly position: Position;
+  /** Pages of the database. */
+  readonly pages: number;
+}
+export interface SnapshotProgressEvent {
+  readonly pages: number;
+  readonly totalPages: number;
+}
+export interface ResyncEvent {
+  readonly reason: string;
+  readonly phase: "needed" | "done";
+}
+
+/** The events of a replicator, by name. */
+export interface ReplicatorEvents {
+  wal: WalEvent;
+  upload: UploadEvent;
+  snapshot: SnapshotEvent;
+  "snapshot-progress": SnapshotProgressEvent;
+  resync: ResyncEvent;
+  fenced: SluiceError;
+  /** Something failed that is being retried or that stopped replication; `status()` says which. */
+  error: unknown;
+}
+
+export class ReplicatorEvent<K extends keyof ReplicatorEvents> extends Event {
+  constructor(
+    override readonly type: K,
+    readonly detail: ReplicatorEvents[K],
+  ) {
+    super(type);
+  }
+}
+
+/** An EventTarget whose listeners know their event's `detail`. */
+export class ReplicatorEventTarget {
+  readonly #target = new EventTarget();
+
+  addEventListener<K extends keyof ReplicatorEvents>(
+    type: K,
+    listener: (event: ReplicatorEvent<K>) => void,
+    options?: { once?: boolean; signal?: AbortSignal },
+  ): void {
+    this.#target.addEventListener(type, listener as (event: Event) => void, options);
+  }
+
+  removeEventListener<K extends keyof ReplicatorEvents>(
+    type: K,
+    listener: (event: ReplicatorEvent<K>) => void,
+  ): void {
+    this.#target.removeEventListener(type, listener as (event: Event) => void);
+  }
+
+  protected emit<K extends keyof ReplicatorEvents>(type: K, detail: ReplicatorEvents[K]): void {
+    this.#target.dispatchEvent(new ReplicatorEvent(type, detail));
+  }
+}

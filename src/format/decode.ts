@@ -1,0 +1,154 @@
+import { CorruptObjectError } from "../errors.ts";
+import type { Codecs } from "./codecs.ts";
+import { decodeHeader, maxHeaderPayload, type ObjectHeader } from "./header.ts";
+import { decodeIndex, indexPayloadSize, type ObjectIndex, objectId, validateIndex } from "./index-table.ts";
+import { fitsKey, parseKey } from "./keys.ts";
+import { blockCountOf } from "./layout.ts";
+import { ObjectReader } from "./object-reader.ts";
+import {
+  decodeTrailer,
+  headerFrameMagic,
+  indexFrameMagic,
+  type Trailer,
+  trailerFrameSize,
+} from "./trailer.ts";
+import { decodeSkippableHeader, skippableHeaderSize } from "./zstd-frame.ts";
+
+/** Where the bytes of an object come from: ranged requests, a file, memory. */
+export interface ObjectSource {
+  /** Names the object in errors. Where it is a key of a replica, the header must fit it. */
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Exactly `length` bytes from `offset`; they are not changed afterwards. Its errors pass through unchanged. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}
+
+/** Up to this size an object is read whole, by one request, and kept by its reader. */
+const smallObject = 262144;
+/** What is read first of a larger one: all of the header, nearly always, and the index of a medium-sized object. */
+const headSize = 4096;
+const tailSize = 65536;
+/** No object is shorter than its three skippable frames with one page in the index. */
+const minObject = 3 * skippableHeaderSize + indexPayloadSize(1, 1) + (trailerFrameSize - skippableHeaderSize);
+
+/**
+ * Reads and checks all of an object but its blocks: header, trailer, index, id, and that the lengths add up to `size`.
+ * No length is believed before it is compared with `source.size`. One read for a small object, two or three otherwise.
+ *
+ * Throws UnsupportedFormatError, CorruptObjectError, and what `source.read` throws.
+ */
+export async function openObject(source: ObjectSource, codecs: Codecs): Promise<ObjectReader> {
+  if (source.size < minObject) throw new CorruptObjectError(source.key, "size", `${source.size} bytes`);
+  const bytes = await ObjectBytes.fetch(source);
+  const headerPayload = await readHeader(bytes);
+  const header = decodeHeader(headerPayload, source.key);
+  requireKey(header, source.key);
+
+  const blocksOffset = skippableHeaderSize + headerPayload.length;
+  const trailerFrame = await bytes.read(source.size - trailerFrameSize, trailerFrameSize);
+  const trailer = decodeTrailer(trailerFrame, source.size, blocksOffset, source.key);
+  const index = await readIndex(bytes, trailer, header, headerPayload, codecs);
+  requireLayout(index, blocksOffset, trailer, source.key);
+  return new ObjectReader(bytes, header, trailer.id, index, blocksOffset, codecs);
+}
+
+async function readHeader(bytes: ObjectBytes): Promise<Uint8Array> {
+  const { key, size } = bytes;
+  const length = decodeSkippableHeader(await bytes.read(0, skippableHeaderSize), headerFrameMagic);
+  if (length === null) throw new CorruptObjectError(key, "header", "does not begin as an object of Sluice");
+  if (length > maxHeaderPayload || skippableHeaderSize + length > size - trailerFrameSize) {
+    throw new CorruptObjectError(key, "header", `${length} bytes in an object of ${size}`);
+  }
+  return bytes.read(skippableHeaderSize, length);
+}
+
+function requireKey(header: ObjectHeader, key: string): void {
+  const parsed = parseKey(key);
+  if (parsed !== null && !fitsKey(header, parsed)) {
+    throw new CorruptObjectError(key, "header", "is that of an object with another key");
+  }
+}
+
+async function readIndex(
+  bytes: ObjectBytes,
+  trailer: Trailer,
+  header: ObjectHeader,
+  headerPayload: Uint8Array,
+  codecs: Codecs,
+): Promise<ObjectIndex> {
+  const { key } = bytes;
+  const payloadSize = trailer.indexLength - skippableHeaderSize;
+  if (payloadSize > indexPayloadSize(header.pageCount, blockCountOf(header, header.pageCount))) {
+    throw new CorruptObjectError(key, "index", `${payloadSize} bytes for ${header.pageCount} pages`);
+  }
+  const frame = await bytes.read(trailer.indexOffset, trailer.indexLength);
+  if (decodeSkippableHeader(frame, indexFrameMagic) !== payloadSize) {
+    throw new CorruptObjectError(key, "index", "is not where the trailer says");
+  }
+  const payload = frame.subarray(skippableHeaderSize);
+  const index = decodeIndex(payload, key);
+  if (objectId(codecs, headerPayload, payload, index.pgnos.length) !== trailer.id) {
+    throw new CorruptObjectError(key, "id", "header and index do not hash to it");
+  }
+  validateIndex(index, header, key);
+  return index;
+}
+
+/** The blocks fill exactly the bytes between header and index. */
+function requireLayout(index: ObjectIndex, blocksOffset: number, trailer: Trailer, key: string): void {
+  let end = blocksOffset;
+  for (const length of index.compressedLengths) end += length;
+  if (end !== trailer.indexOffset) {
+    throw new CorruptObjectError(
+      key,
+      "index",
+      `blocks end at ${end}, the index begins at ${trailer.indexOffset}`,
+    );
+  }
+}
+
+/** An object's source with the parts that were read already. */
+export class ObjectBytes {
+  readonly key: string;
+  readonly size: number;
+
+  private constructor(
+    private readonly source: ObjectSource,
+    private readonly parts: readonly { readonly offset: number; readonly bytes: Uint8Array }[],
+  ) {
+    this.key = source.key;
+    this.size = source.size;
+  }
+
+  static async fetch(source: ObjectSource): Promise<ObjectBytes> {
+    const offsets = source.size <= smallObject ? [0] : [0, source.size - tailSize];
+    const lengths = source.size <= smallObject ? [source.size] : [headSize, tailSize];
+    const parts = offsets.map(async (offset, i) => ({
+      offset,
+      bytes: await readExactly(source, offset, lengths[i]!),
+    }));
+    return new ObjectBytes(source, await Promise.all(parts));
+  }
+
+  /** From what is here where that is enough. */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    for (const part of this.parts) {
+      const at = offset - part.offset;
+      if (at >= 0 && at + length <= part.bytes.length) return part.bytes.subarray(at, at + length);
+    }
+    return readExactly(this.source, offset, length);
+  }
+}
+
+async function readExactly(source: ObjectSource, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = await source.read(offset, length);
+  if (bytes.length !== length) {
+    throw new CorruptObjectError(
+      source.key,
+      "size",
+      `${bytes.length} bytes at ${offset} instead of ${length}`,
+    );
+  }
+  return bytes;
+}

@@ -1,0 +1,48 @@
+import type { ObjectIndex } from "./index-table.ts";
+
+/** Gathers an index while its object is written: 12 bytes a page and 8 a block, in tables that double when full. */
+export class IndexBuilder {
+  private pgnos: Uint32Array;
+  private hashes: BigUint64Array;
+  private blocks = new Uint32Array(16);
+  private entryCount = 0;
+  private blockCount = 0;
+
+  /** `expected`: number of pages, where it is known. */
+  constructor(expected: number) {
+    this.pgnos = new Uint32Array(expected);
+    this.hashes = new BigUint64Array(expected);
+  }
+
+  addPage(pgno: number, hash: bigint): void {
+    if (this.entryCount === this.pgnos.length) {
+      this.pgnos = grow(this.pgnos, new Uint32Array(2 * this.entryCount));
+      this.hashes = grow(this.hashes, new BigUint64Array(2 * this.entryCount));
+    }
+    this.pgnos[this.entryCount] = pgno;
+    this.hashes[this.entryCount++] = hash;
+  }
+
+  addBlock(compressedLength: number, rawLength: number): void {
+    if (2 * this.blockCount === this.blocks.length) {
+      this.blocks = grow(this.blocks, new Uint32Array(2 * this.blocks.length));
+    }
+    this.blocks[2 * this.blockCount] = compressedLength;
+    this.blocks[2 * this.blockCount++ + 1] = rawLength;
+  }
+
+  get(): ObjectIndex {
+    const blocks = this.blocks;
+    return {
+      pgnos: this.pgnos.subarray(0, this.entryCount),
+      hashes: this.hashes.subarray(0, this.entryCount),
+      compressedLengths: Uint32Array.from({ length: this.blockCount }, (_, b) => blocks[2 * b]!),
+      rawLengths: Uint32Array.from({ length: this.blockCount }, (_, b) => blocks[2 * b + 1]!),
+    };
+  }
+}
+
+function grow<T extends { set(from: T): void }>(from: T, to: T): T {
+  to.set(from);
+  return to;
+}

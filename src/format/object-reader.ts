@@ -1,0 +1,200 @@
+import { assert } from "../assert.ts";
+import { CorruptObjectError, type ObjectPart } from "../errors.ts";
+import {
+  encodeWalHeader,
+  WalChecksum,
+  WalFrameHeader,
+  walFrameHeaderSize,
+  walHeaderSize,
+} from "../wal/wal-format.ts";
+import type { Codecs } from "./codecs.ts";
+import type { ObjectHeader } from "./header.ts";
+import type { ObjectIndex } from "./index-table.ts";
+import { blockPrefix, entriesInBlock, entrySize, pagesPerBlock } from "./layout.ts";
+import type { Position } from "./position.ts";
+import { segmentWalHeader } from "./segment-wal.ts";
+import { requireContentSize } from "./zstd-frame.ts";
+
+/** Bytes of the object. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+interface RangeSource {
+  readonly key: string;
+  readonly size: number;
+  read(offset: number, length: number): Promise<Uint8Array>;
+}
+
+/** An opened object: header and index are checked and here, blocks are decoded one by one. See `openObject`. */
+export class ObjectReader {
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly from: Position | null;
+  /** With the object's own id where the header leaves it to that. */
+  readonly to: Position;
+  readonly pageSize: number;
+  readonly pageCount: number;
+  /** Page number of each entry, ascending. */
+  readonly pgnos: Uint32Array;
+  /** xxh64 of each entry's page. */
+  readonly hashes: BigUint64Array;
+  readonly blockCount: number;
+  private readonly perBlock: number;
+  /** Where each block begins, and where the last one ends. */
+  private readonly blockOffsets: Float64Array;
+  private readonly frame = new WalFrameHeader();
+
+  constructor(
+    private readonly source: RangeSource,
+    readonly header: ObjectHeader,
+    readonly id: string,
+    private readonly index: ObjectIndex,
+    blocksOffset: number,
+    private readonly codecs: Codecs,
+  ) {
+    this.key = source.key;
+    this.size = source.size;
+    this.from = header.from;
+    this.to = { txid: header.to.txid, id: header.to.id ?? id };
+    this.pageSize = header.pageSize;
+    this.pageCount = header.pageCount;
+    this.pgnos = index.pgnos;
+    this.hashes = index.hashes;
+    this.perBlock = pagesPerBlock(header.pageSize);
+    this.blockCount = index.compressedLengths.length;
+    this.blockOffsets = new Float64Array(this.blockCount + 1);
+    this.blockOffsets[0] = blocksOffset;
+    for (let b = 0; b < this.blockCount; b++) {
+      this.blockOffsets[b + 1] = this.blockOffsets[b]! + index.compressedLengths[b]!;
+    }
+  }
+
+  /** The entry that holds page `pgno`, or -1. */
+  indexOf(pgno: number): number {
+    const pgnos = this.pgnos;
+    let low = 0;
+    let high = pgnos.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (pgnos[middle]! < pgno) low = middle + 1;
+      else high = middle;
+    }
+    return pgnos[low] === pgno ? low : -1;
+  }
+
+  /** The block that holds entry `i`. */
+  blockOf(i: number): number {
+    return Math.floor(i / this.perBlock);
+  }
+
+  /** Where block `b` is stored. Neighbours adjoin, so that one read can fetch several. */
+  blockRange(b: number): ByteRange {
+    const offset = this.blockOffsets[b];
+    assert(offset !== undefined && b < this.blockCount, `block ${b} of ${this.blockCount}`);
+    return { offset, length: this.blockOffsets[b + 1]! - offset };
+  }
+
+  /** Bytes of the object; a small object is in memory already. Throws what the source throws. */
+  read(range: ByteRange): Promise<Uint8Array> {
+    return this.source.read(range.offset, range.length);
+  }
+
+  /**
+   * Unpacks and checks block `b`, given the bytes of its range: content size, frame headers, the hash of every page.
+   * Throws CorruptObjectError "block" or "page".
+   */
+  decodeBlock(b: number, compressed: Uint8Array): DecodedBlock {
+    const { header, perBlock } = this;
+    const raw = this.unpack(b, compressed);
+    const count = entriesInBlock(header, b, this.pgnos.length);
+    const stride = entrySize(header);
+    const first = blockPrefix(header, b) + stride - header.pageSize;
+    const block = new DecodedBlock(raw, b * perBlock, count, first, stride, header.pageSize);
+    if (header.kind === "segment") this.verifyFrames(b, block);
+    this.verifyPages(b, block);
+    return block;
+  }
+
+  private unpack(b: number, compressed: Uint8Array): Uint8Array {
+    const rawLength = this.index.rawLengths[b]!;
+    if (compressed.length !== this.blockRange(b).length)
+      throw this.fault("block", b, `${compressed.length} bytes`);
+    let raw: Uint8Array;
+    try {
+      requireContentSize(compressed, rawLength);
+      raw = this.codecs.decompress(compressed, rawLength);
+    } catch (cause) {
+      throw this.fault("block", b, "does not unpack", cause);
+    }
+    if (raw.length !== rawLength)
+      throw this.fault("block", b, `unpacks to ${raw.length} bytes, not ${rawLength}`);
+    return raw;
+  }
+
+  /** The WAL header is the one that the positions give, and frame headers say what the index says. */
+  private verifyFrames(b: number, block: DecodedBlock): void {
+    const { header, frame, pgnos } = this;
+    if (b === 0) {
+      const expected = new Uint8Array(walHeaderSize);
+      encodeWalHeader(
+        expected,
+        segmentWalHeader(header as ObjectHeader & { from: Position }, this.codecs),
+        new WalChecksum(),
+      );
+      if (expected.some((byte, i) => byte !== block.raw[i]))
+        throw this.fault("block", b, "another WAL header");
+    }
+    for (let j = 0; j < block.count; j++) {
+      const entry = block.firstEntry + j;
+      frame.read(block.raw, block.pageOffset(j) - walFrameHeaderSize);
+      const commit = entry === pgnos.length - 1 ? header.pageCount : 0;
+      if (frame.pgno !== pgnos[entry] || frame.pageCount !== commit) {
+        throw this.fault("block", b, `frame of page ${frame.pgno} instead of ${pgnos[entry]}`);
+      }
+    }
+  }
+
+  private verifyPages(b: number, block: DecodedBlock): void {
+    for (let j = 0; j < block.count; j++) {
+      const entry = block.firstEntry + j;
+      if (this.codecs.hash64(block.page(j)) !== this.hashes[entry]) {
+        throw this.fault("page", b, `page ${this.pgnos[entry]} has another hash`);
+      }
+    }
+  }
+
+  private fault(part: ObjectPart, b: number, what: string, cause?: unknown): CorruptObjectError {
+    return new CorruptObjectError(
+      this.key,
+      part,
+      `block ${b}: ${what}`,
+      cause === undefined ? {} : { cause },
+    );
+  }
+}
+
+/** The verified pages of one block, as entries `firstEntry`.. of the index. They are views of `raw`. */
+export class DecodedBlock {
+  constructor(
+    /** In a snapshot exactly the pages, one after the other; in a segment WAL frames. */
+    readonly raw: Uint8Array,
+    readonly firstEntry: number,
+    readonly count: number,
+    private readonly first: number,
+    private readonly stride: number,
+    private readonly pageSize: number,
+  ) {}
+
+  /** Where page `j` of this block begins in `raw`. */
+  pageOffset(j: number): number {
+    return this.first + j * this.stride;
+  }
+
+  page(j: number): Uint8Array {
+    const at = this.pageOffset(j);
+    return this.raw.subarray(at, at + this.pageSize);
+  }
+}

@@ -1,0 +1,22 @@
+import type { Codecs } from "./codecs.ts";
+import { requireContentSize } from "./zstd-frame.ts";
+
+/** What both builds of @bokuweb/zstd-wasm export once their `init` has resolved. */
+export interface ZstdWasm {
+  createCCtx(): number;
+  compressUsingDict(context: number, raw: Uint8Array, dictionary: Uint8Array, level: number): Uint8Array;
+  decompress(frame: Uint8Array): Uint8Array;
+}
+
+/** One compression context for all calls: making a new one costs more than packing a small block. */
+export function zstdWasmCodec(zstd: ZstdWasm): Pick<Codecs, "compress" | "decompress"> {
+  const context = zstd.createCCtx();
+  const noDictionary = new Uint8Array(0);
+  return {
+    compress: (raw, level) => zstd.compressUsingDict(context, raw, noDictionary, level),
+    decompress(frame, rawLength) {
+      requireContentSize(frame, rawLength); // The library allocates whatever the frame states.
+      return zstd.decompress(frame);
+    },
+  };
+}

@@ -1,0 +1,108 @@
+import type { WriteCache } from "./cache/write-cache.ts";
+import type { Drainer } from "./drainer.ts";
+import type { LocalDatabase } from "./local-database.ts";
+import type { Capture } from "./vfs/capture.ts";
+import type { DatabasePolicy, ShimDatabase } from "./vfs/shim-database.ts";
+import { walFrameHeaderSize } from "./wal/wal-format.ts";
+
+export interface GateOptions {
+  readonly database: ShimDatabase;
+  readonly capture: Capture;
+  readonly local: LocalDatabase;
+  readonly drainer: Drainer;
+  readonly cache: WriteCache;
+  readonly fingerprint: () => string | null;
+  /** Bytes of WAL that may wait for a cache that fails, before its commits are given up for a resync. */
+  readonly walLimit: number;
+  readonly onCommit: () => void;
+  readonly onFailure: (error: unknown) => void;
+  readonly onResync: (reason: string) => void;
+  readonly statusLine: () => string;
+}
+
+/**
+ * Decides whether SQLite may restart the WAL, which overwrites its frames: only when every captured commit is cached, or
+ * when a durable mark says that the replica must be resynced. Where the cache is synchronous the gate drains at once and
+ * lets the request pass, so no commit ever waits for a timer.
+ */
+export class RestartGate implements DatabasePolicy {
+  readonly #options: GateOptions;
+  /** A drain at the gate failed; until the loop's next try it is not repeated with every commit. */
+  #failing = false;
+  /** Nobody will cache any more (stopped, fenced for good), or a resync is due anyway: the mark decides. */
+  #open = false;
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+  }
+
+  mayRestart(): boolean {
+    const { capture, cache, drainer } = this.#options;
+    if (this.#open) return this.#mark("replication was not running");
+    if (capture.broken !== null) return this.#mark(capture.broken);
+    if (!cache.synchronous) return !capture.pending && !drainer.busy;
+    if (this.#failing) return this.#overLimit() && this.#mark("the write cache failed");
+    try {
+      return this.#drain();
+    } catch (error) {
+      this.#failing = true;
+      this.#options.onFailure(error);
+      return false;
+    }
+  }
+
+  /** All frames are in the main file when a restart is asked for: so the record may say so. */
+  #drain(): boolean {
+    const { database, local, drainer, fingerprint } = this.#options;
+    if (database.mainDirty) local.syncMain();
+    return drainer.drainNow(fingerprint());
+  }
+
+  mayCheckpoint(): boolean {
+    const { capture, cache } = this.#options;
+    return cache.synchronous ? !this.#failing : !capture.pending;
+  }
+
+  committed(): void {
+    this.#options.onCommit();
+  }
+
+  statusLine(): string {
+    return this.#options.statusLine();
+  }
+
+  /** The loop drained, or tries again: the gate may too. */
+  retry(): void {
+    this.#failing = false;
+  }
+
+  /** From now on no commit is cached any more. */
+  abandon(): void {
+    this.#open = true;
+  }
+
+  #overLimit(): boolean {
+    const { wal, pageSize } = this.#options.capture.captured;
+    return (wal?.frame ?? 0) * (pageSize + walFrameHeaderSize) > this.#options.walLimit;
+  }
+
+  /** The mark is durable before the WAL goes; where it cannot be made, the WAL stays and grows. */
+  #mark(reason: string): boolean {
+    const { capture, cache, drainer } = this.#options;
+    if (drainer.busy) return false;
+    if (!capture.pending && capture.broken === null) return true;
+    if (drainer.record.resync === undefined) {
+      if (!cache.synchronous) return false;
+      try {
+        cache.markResync(reason);
+      } catch (error) {
+        this.#options.onFailure(error);
+        return false;
+      }
+      drainer.adopt({ ...drainer.record, resync: reason });
+      this.#options.onResync(reason);
+    }
+    capture.giveUp(reason);
+    return true;
+  }
+}

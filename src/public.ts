@@ -1,0 +1,30 @@
+// What both entries export besides their own SqliteReplicator.
+export type { CacheEntry } from "./cache/write-cache.ts";
+export type { CommonConfig, Logger, RestoreOptions } from "./config.ts";
+export * from "./errors.ts";
+export type {
+  ReplicatorEvent,
+  ReplicatorEvents,
+  ResyncEvent,
+  SnapshotEvent,
+  SnapshotProgressEvent,
+  UploadEvent,
+  WalEvent,
+} from "./events.ts";
+export type { Position } from "./format/position.ts";
+export type { RestoreProgress } from "./restore.ts";
+export type { RestoreOutcome } from "./restore-database.ts";
+export type { ReplicationStatus } from "./status.ts";
+export { MemoryStore } from "./store/memory-store.ts";
+export type {
+  GetOptions,
+  GetResult,
+  ListOptions,
+  ObjectInfo,
+  ObjectStore,
+  PutBody,
+  PutOptions,
+  StoreCapabilities,
+  StoreOptions,
+} from "./store/object-store.ts";
+export type { ReplicationMetadata } from "./take-snapshot.ts";

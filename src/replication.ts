@@ -1,0 +1,304 @@
+import type { CacheEntry } from "./cache/write-cache.ts";
+import type { Settings } from "./config.ts";
+import { Drainer } from "./drainer.ts";
+import { ReplicaFencedError, StateError } from "./errors.ts";
+import type { ReplicatorEvents } from "./events.ts";
+import { RestartGate } from "./gate.ts";
+import { Loop, type Task } from "./loop.ts";
+import type { Platform } from "./platform.ts";
+import { resync } from "./resync.ts";
+import { SnapshotTask } from "./snapshot-task.ts";
+import type { Started } from "./start.ts";
+import type { ReplicationStatus } from "./status.ts";
+import type { ObjectStore } from "./store/object-store.ts";
+import { UploadTask } from "./upload-task.ts";
+import type { ShimVfs } from "./vfs/shim.ts";
+import type { ShimDatabase } from "./vfs/shim-database.ts";
+
+/** Bytes of WAL that may wait for a cache that fails, before a resync is marked and the WAL may be restarted. */
+const WAL_LIMIT = 64 << 20;
+
+export interface ReplicationOptions {
+  readonly platform: Platform;
+  readonly store: ObjectStore;
+  readonly settings: Settings;
+  readonly shim: ShimVfs;
+  readonly database: ShimDatabase;
+  readonly started: Started;
+  readonly emit: <K extends keyof ReplicatorEvents>(type: K, detail: ReplicatorEvents[K]) => void;
+  readonly statusLine: () => string;
+}
+
+/**
+ * What runs between `start` and `stop`: the watermarks, and one loop of four tasks (drain, upload, snapshot, resync) that
+ * says when each is due. How each is done stands in the file of its name.
+ */
+export class Replication {
+  readonly #o: ReplicationOptions;
+  readonly #drainer: Drainer;
+  readonly #gate: RestartGate;
+  readonly #loop: Loop;
+  readonly #drains: Task;
+  readonly #uploads: UploadTask;
+  readonly #snapshots: SnapshotTask;
+  readonly #ending = new AbortController();
+  /** Since when a commit waits to be drained; null when none does. */
+  #commitAt: number | null = null;
+  /** Time of the oldest commit that is not uploaded. */
+  #oldestAt: number | null = null;
+  #lastError: unknown = null;
+
+  constructor(options: ReplicationOptions) {
+    this.#o = options;
+    const { platform, settings, started, store, database, emit } = options;
+    const { cache, codecs, clock } = platform;
+    const { local, capture, record } = started;
+    const { signal } = this.#ending;
+    const fail = (error: unknown) => this.#fail(error);
+    this.#drainer = new Drainer({
+      capture,
+      wal: local.wal,
+      cache,
+      codecs,
+      clock,
+      record,
+      mainPage: (pgno, pageSize) => local.mainPage(pgno, pageSize),
+      onCached: (entry) => this.#noteCached(entry),
+    });
+    this.#gate = new RestartGate({
+      database,
+      capture,
+      local,
+      cache,
+      drainer: this.#drainer,
+      fingerprint: () => platform.fingerprint(),
+      walLimit: WAL_LIMIT,
+      onCommit: () => this.#noteCommit(),
+      onFailure: fail,
+      onResync: (reason) => this.#soon(() => emit("resync", { reason, phase: "needed" })),
+      statusLine: options.statusLine,
+    });
+    const { lineage, writer } = record;
+    const claim = { version: 1, lineage, writer, created: clock.now() } as const;
+    this.#uploads = new UploadTask({
+      context: { store, cache, codecs, claim, claimed: false },
+      clock,
+      intervalMs: settings.uploadIntervalMs,
+      signal,
+      onUploaded: (entry, key) => this.#noteUploaded(entry, key),
+      onFailed: fail,
+    });
+    this.#snapshots = new SnapshotTask({
+      context: {
+        platform,
+        store,
+        local,
+        capture,
+        drainer: this.#drainer,
+        onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
+        uploaded: (txid) => this.#waitFor(txid, signal),
+      },
+      intervalMs: settings.snapshotIntervalSecs * 1000,
+      signal,
+      paused: () => this.#uploads.fenced !== null || this.#drainer.record.resync !== undefined,
+      onTaken: ({ key, position, pageCount }) => emit("snapshot", { key, position, pages: pageCount }),
+      onFailed: fail,
+    });
+    const failed = (error: unknown) => fail(error);
+    this.#drains = { holding: true, due: () => this.#drainDue(), run: () => this.#drain(), failed };
+    const resyncs = { holding: true, due: () => this.#resyncDue(), run: () => this.#resync(), failed };
+    this.#loop = new Loop(clock, [this.#drains, this.#uploads, this.#snapshots, resyncs]);
+    database.policy = this.#gate;
+  }
+
+  begin(): void {
+    const { platform, started, emit } = this.#o;
+    const { resync: reason, capture, record } = started;
+    if (reason !== null) emit("resync", { reason, phase: "needed" });
+    if (capture.pending) this.#commitAt = platform.clock.now();
+    if (capture.pending || platform.cache.entries().length > 0) this.#oldestAt = record.time;
+    this.#loop.wake();
+  }
+
+  /** On the commit path: nothing here but a note for the loop. */
+  #noteCommit(): void {
+    if (this.#commitAt !== null) return;
+    this.#commitAt = this.#o.platform.clock.now();
+    this.#oldestAt ??= this.#commitAt;
+    this.#loop.wake();
+  }
+
+  /** Also called from within a lock request. */
+  #noteCached(entry: CacheEntry): void {
+    if (!this.#o.started.capture.pending) this.#commitAt = null;
+    const { from, to, size } = entry;
+    this.#soon(() => this.#o.emit("wal", { minTxid: from.txid + 1, maxTxid: to.txid, size }));
+  }
+
+  #noteUploaded(entry: CacheEntry, key: string): void {
+    this.#snapshots.uploaded(entry);
+    const all = this.#uploaded === this.#o.started.capture.captured.txid;
+    this.#oldestAt = all ? null : Math.max(this.#oldestAt ?? 0, this.#drainer.record.time);
+    this.#o.emit("upload", { key, position: entry.to, size: entry.size });
+  }
+
+  /** For notes made inside SQLite's calls: listeners run outside of them. */
+  #soon(note: () => void): void {
+    this.#o.platform.clock.after(0, true, () => {
+      note();
+      this.#loop.wake();
+    });
+  }
+
+  #fail(error: unknown): true {
+    this.#lastError = error;
+    if (error instanceof ReplicaFencedError) this.#gate.abandon();
+    const type = error instanceof ReplicaFencedError ? "fenced" : "error";
+    if (!this.#ending.signal.aborted) this.#soon(() => this.#o.emit(type, error as ReplicaFencedError));
+    return true;
+  }
+
+  get #uploaded(): number {
+    return this.#o.platform.cache.entries()[0]?.from.txid ?? this.#drainer.record.cached.txid;
+  }
+
+  #drainDue(): number | null {
+    if (this.#commitAt === null || this.#drainer.record.resync !== undefined || this.#uploads.fenced !== null)
+      return null;
+    return this.#uploads.awaited ? this.#commitAt : this.#commitAt + this.#o.settings.syncIntervalMs;
+  }
+
+  async #drain(): Promise<void> {
+    const { platform, settings, started } = this.#o;
+    const { capture, local } = started;
+    this.#gate.retry();
+    await this.#drainer.drain();
+    this.#commitAt = capture.pending ? platform.clock.now() : null;
+    if ((capture.captured.wal?.frame ?? 0) >= settings.checkpointPages) local.checkpoint("PASSIVE");
+  }
+
+  #resyncDue(): number | null {
+    const needed = this.#drainer.record.resync !== undefined && this.#uploads.fenced === null;
+    return needed && !this.#drainer.busy ? this.#o.platform.clock.now() : null;
+  }
+
+  /** Begins again with all of the database as one segment, read in one transaction as a snapshot is. */
+  async #resync(): Promise<void> {
+    const { platform, started, emit } = this.#o;
+    const { local, capture } = started;
+    const reason = this.#drainer.record.resync!;
+    const db = local.connect();
+    try {
+      db.exec("BEGIN");
+      db.selectValue("SELECT count(*) FROM sqlite_schema");
+      const at = capture.skip(local.header(), Number(db.selectValue("PRAGMA page_count")));
+      this.#commitAt = null;
+      const fingerprint = at.wal === null ? platform.fingerprint() : null;
+      const from = platform.cache.entries().at(-1)?.to ?? this.#drainer.record.cached;
+      const context = { ...platform, record: this.#drainer.record };
+      await this.#drainer.exclusively(() => resync(context, db, from, at, fingerprint));
+    } catch (error) {
+      capture.giveUp(reason);
+      throw error;
+    } finally {
+      db.close();
+    }
+    this.#commitAt = capture.pending ? platform.clock.now() : null;
+    emit("resync", { reason, phase: "done" });
+  }
+
+  async waitUntilUploaded(txid?: number, signal?: AbortSignal): Promise<void> {
+    const last = this.#o.started.capture.captured.txid;
+    if (txid !== undefined && txid > last)
+      throw new StateError(`transaction ${txid} is not committed; the last one is ${last}`);
+    await this.#waitFor(txid ?? last, signal);
+  }
+
+  async #waitFor(txid: number, signal?: AbortSignal): Promise<void> {
+    if (this.#uploaded >= txid && this.#drainer.record.resync === undefined) return;
+    const done = this.#uploads.wait(txid, signal);
+    this.#loop.wake();
+    await done;
+  }
+
+  async flush(): Promise<void> {
+    await this.#loop.run(this.#drains);
+    await this.#loop.run(this.#uploads);
+  }
+
+  async snapshot(): Promise<void> {
+    this.#snapshots.want();
+    await this.#loop.run(this.#snapshots);
+  }
+
+  /** Whether the application has connections open. */
+  get connected(): boolean {
+    return this.#o.shim.connections(this.#o.database) > 1;
+  }
+
+  status(): ReplicationStatus {
+    const { platform, started } = this.#o;
+    const entries = platform.cache.entries();
+    const { captured } = started.capture;
+    const newest = this.#snapshots.newest;
+    return {
+      state: this.#uploads.fenced
+        ? "fenced"
+        : this.#drainer.record.resync === undefined
+          ? "running"
+          : "resync",
+      captured: captured.txid,
+      cached: this.#drainer.record.cached.txid,
+      uploaded: this.#uploaded,
+      pendingSegments: entries.length,
+      pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
+      oldestUnuploadedAgeMs: this.#oldestAt === null ? 0 : Math.max(0, platform.clock.now() - this.#oldestAt),
+      lastSnapshot: newest && { txid: newest.txid, time: newest.time },
+      lastUploadTime: this.#uploads.lastUploadTime,
+      failedUploads: this.#uploads.failures,
+      walFrames: captured.wal?.frame ?? 0,
+      storeCapabilities: this.#uploads.capabilities,
+      lastError: this.#lastError === null ? null : String(this.#lastError),
+    };
+  }
+
+  /** Flushes within the time limit, ends the loop, and leaves one plain file where that is possible. */
+  async stop(detach: boolean): Promise<void> {
+    const { platform, settings } = this.#o;
+    const timer = platform.clock.after(settings.stopTimeoutMs, true, () => this.#ending.abort(stopped()));
+    try {
+      if (this.#uploads.fenced === null) await this.flush();
+    } catch (error) {
+      this.#lastError = error;
+    } finally {
+      timer.cancel();
+    }
+    this.#ending.abort(stopped());
+    this.#uploads.end(stopped());
+    await this.#loop.end();
+    await this.#drainer.settled();
+    await this.#leave(detach);
+  }
+
+  async #leave(detach: boolean): Promise<void> {
+    const { platform, database, started } = this.#o;
+    const { local, capture } = started;
+    const settled = this.#drainer.record.resync === undefined && capture.broken === null;
+    const plain = !this.connected && settled && local.checkpoint("TRUNCATE") && !capture.pending;
+    if (!plain) {
+      // Connections stay open, or commits wait: the WAL stays as it is, and the gate marks a resync before it goes.
+      this.#gate.abandon();
+      local.close();
+      return;
+    }
+    database.capture = null;
+    if (detach) local.control.exec("PRAGMA journal_mode=delete");
+    local.close();
+    const fingerprint = detach ? null : platform.fingerprint();
+    await platform.cache.savePosition({ ...this.#drainer.record, wal: null, fingerprint });
+  }
+}
+
+function stopped(): StateError {
+  return new StateError("replication was stopped");
+}

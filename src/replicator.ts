@@ -1,0 +1,240 @@
+import type { Database } from "@sqlite.org/sqlite-wasm";
+import type { PositionRecord } from "./cache/write-cache.ts";
+import type { RestoreOptions, Settings } from "./config.ts";
+import { StateError } from "./errors.ts";
+import { type ReplicatorEvents, ReplicatorEventTarget } from "./events.ts";
+import type { Platform } from "./platform.ts";
+import { Replication } from "./replication.ts";
+import { type RestoreOutcome, restoreDatabase } from "./restore-database.ts";
+import { start } from "./start.ts";
+import { type ReplicationStatus, statusLine } from "./status.ts";
+import type { ObjectStore } from "./store/object-store.ts";
+import { ShimVfs } from "./vfs/shim.ts";
+import type { ShimDatabase } from "./vfs/shim-database.ts";
+
+/**
+ * Continuous replication of one database. Use it in the order `create`, `restore` if wanted, `start`, `openDatabase`,
+ * `stop`. The subclasses of the entries know how to `create` one for Node or for the browser.
+ */
+export class Replicator extends ReplicatorEventTarget {
+  readonly #platform: Platform;
+  readonly #store: ObjectStore;
+  readonly #settings: Settings;
+  readonly #shim: ShimVfs;
+  readonly #database: ShimDatabase;
+  #record: PositionRecord | null;
+  #state: "created" | "starting" | "running" | "stopping" | "stopped" = "created";
+  #replication: Replication | null = null;
+  #last: ReplicationStatus;
+
+  /** `record`: what the cache held when it was loaded. */
+  protected constructor(
+    platform: Platform,
+    store: ObjectStore,
+    settings: Settings,
+    record: PositionRecord | null,
+  ) {
+    super();
+    this.#platform = platform;
+    this.#store = store;
+    this.#settings = settings;
+    this.#record = record;
+    this.#shim = shimOf(platform);
+    this.#database = this.#shim.watch(platform.dbPath);
+    this.#last = statusBeforeStart(platform, record);
+  }
+
+  /** Name of the VFS to open the database with, for code that opens its own connections. After `start`. */
+  get vfsName(): string {
+    return this.#shim.name;
+  }
+
+  /**
+   * Restores the newest state of the replica, before `start`. An existing database is only replaced with
+   * `overwrite: true`.
+   * @throws StateError after `start`; BrokenReplicaError, CorruptObjectError, UnsupportedFormatError, StoreError,
+   * LocalDatabaseError, with nothing local touched.
+   */
+  async restore(options: RestoreOptions = {}): Promise<RestoreOutcome> {
+    this.#require("created", "restore");
+    const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
+    this.#record = record;
+    return outcome;
+  }
+
+  /**
+   * Opens the database, restoring it first where there is none, and begins to replicate.
+   * @throws UnknownLocalHistoryError where a database and a replica exist that do not belong together;
+   * LocalDatabaseError; what `restore` throws.
+   */
+  async start(options: Pick<RestoreOptions, "onProgress"> = {}): Promise<void> {
+    this.#require("created", "start");
+    this.#state = "starting";
+    const { signal, autoRestore } = this.#settings;
+    try {
+      const restoreOptions = { ...options, ...(signal && { signal }) };
+      const started = await start({ ...this.#context(), autoRestore, restoreOptions }, this.#record);
+      this.#replication = new Replication({
+        platform: this.#platform,
+        store: this.#store,
+        settings: this.#settings,
+        shim: this.#shim,
+        database: this.#database,
+        started,
+        emit: (type, detail) => this.#raise(type, detail),
+        statusLine: () => statusLine(this.status()),
+      });
+      this.#database.admitting = true;
+      this.#state = "running";
+      this.#replication.begin();
+    } catch (error) {
+      this.#database.capture = null;
+      this.#state = "created";
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a connection to the replicated database. Any number may be open.
+   * @param flags as of sqlite-wasm's `oo1.DB`; default "c": read, write, create.
+   */
+  openDatabase(flags = "c"): Database {
+    this.#require("running", "openDatabase");
+    const { sqlite3, dbPath } = this.#platform;
+    return new sqlite3.oo1.DB({ filename: dbPath, flags, vfs: this.#shim.name });
+  }
+
+  /**
+   * Resolves when a commit is in the store: `txid`, or everything committed so far. It does not wait for the intervals;
+   * while the store cannot be reached it waits. Rejects with ReplicaFencedError, StateError when stopped, or the
+   * signal's reason.
+   */
+  async waitUntilUploaded(
+    options: { readonly txid?: number; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    await this.#running("waitUntilUploaded").waitUntilUploaded(options.txid, options.signal);
+  }
+
+  /** Caches and uploads everything committed so far, now. Rejects when that fails; it is then retried as ever. */
+  async flush(): Promise<void> {
+    await this.#running("flush").flush();
+  }
+
+  /** Takes a snapshot now. Resolves when it is published. */
+  async snapshot(): Promise<void> {
+    await this.#running("snapshot").snapshot();
+  }
+
+  status(): ReplicationStatus {
+    return this.#replication?.status() ?? this.#last;
+  }
+
+  /**
+   * Uploads what it can within `stopTimeoutMs`, then lets go of the database. When all is cached and the application's
+   * connections are closed, the WAL is checkpointed and one plain file remains. What is not uploaded stays in the cache.
+   * @returns whether everything committed is in the store.
+   */
+  async stop(): Promise<{ uploaded: boolean }> {
+    return this.#stop(false);
+  }
+
+  /**
+   * Stops, and leaves a plain database in rollback mode behind. Connections of the application must be closed.
+   * @throws StateError while connections are open or commits are not cached; replication then goes on.
+   */
+  async detach(): Promise<void> {
+    this.#running("detach");
+    if (this.#replication!.connected) throw new StateError("close your connections before detach()");
+    await this.#stop(true);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #stop(detach: boolean): Promise<{ uploaded: boolean }> {
+    if (this.#state === "stopped") return { uploaded: this.#last.uploaded === this.#last.captured };
+    if (this.#state === "starting" || this.#state === "stopping")
+      throw new StateError(`stop() was called while ${this.#state}`);
+    const replication = this.#replication;
+    this.#state = "stopping";
+    try {
+      if (replication !== null) {
+        await replication.stop(detach);
+        this.#last = { ...replication.status(), state: "stopped" };
+      }
+    } finally {
+      this.#replication = null;
+      this.#state = "stopped";
+      this.#last = { ...this.#last, state: "stopped" };
+      await this.#release();
+    }
+    return { uploaded: this.#last.uploaded === this.#last.captured };
+  }
+
+  /** Locks and cache are held as long as the application has connections open: their commits still need the gate. */
+  async #release(): Promise<void> {
+    const database = this.#database;
+    database.admitting = false;
+    const release = async () => {
+      database.onIdle = null;
+      this.#shim.unwatch(database);
+      await this.#platform.release();
+    };
+    if (!this.#shim.inUse(database)) return release();
+    database.onIdle = () => this.#platform.clock.after(0, true, () => void release());
+  }
+
+  #context() {
+    return { platform: this.#platform, shim: this.#shim, database: this.#database, store: this.#store };
+  }
+
+  #running(method: string): Replication {
+    this.#require("running", method);
+    return this.#replication!;
+  }
+
+  #require(state: "created" | "running", method: string): void {
+    if (this.#state === state) return;
+    throw new StateError(`${method}() needs a replicator that is ${state}; this one is ${this.#state}`);
+  }
+
+  /** A listener that throws must not disturb replication. */
+  #raise<K extends keyof ReplicatorEvents>(type: K, detail: ReplicatorEvents[K]): void {
+    const { logger } = this.#settings;
+    if (type === "error" || type === "fenced") logger.error?.(`sluice: ${String(detail)}`);
+    this.emit(type, detail);
+  }
+}
+
+/** One shim for each base VFS of a module instance. */
+const shims = new WeakMap<object, Map<string, ShimVfs>>();
+
+function shimOf({ sqlite3, shimName, baseVfs, canonicalPath }: Platform): ShimVfs {
+  let byName = shims.get(sqlite3);
+  if (byName === undefined) shims.set(sqlite3, (byName = new Map()));
+  let shim = byName.get(shimName);
+  if (shim === undefined)
+    byName.set(shimName, (shim = new ShimVfs(sqlite3, shimName, baseVfs, canonicalPath)));
+  return shim;
+}
+
+function statusBeforeStart({ cache }: Platform, record: PositionRecord | null): ReplicationStatus {
+  const entries = cache.entries();
+  const cached = record?.cached.txid ?? 0;
+  return {
+    state: "created",
+    captured: cached,
+    cached,
+    uploaded: entries[0]?.from.txid ?? cached,
+    pendingSegments: entries.length,
+    pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
+    oldestUnuploadedAgeMs: 0,
+    lastSnapshot: null,
+    lastUploadTime: null,
+    failedUploads: 0,
+    walFrames: 0,
+    storeCapabilities: null,
+    lastError: null,
+  };
+}

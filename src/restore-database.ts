@@ -1,0 +1,121 @@
+import type { PositionRecord } from "./cache/write-cache.ts";
+import { checkRestoreOptions, type RestoreOptions } from "./config.ts";
+import { BrokenReplicaError, LocalDatabaseError } from "./errors.ts";
+import { fault } from "./faults.ts";
+import { randomId } from "./format/id.ts";
+import type { Position } from "./format/position.ts";
+import { plan } from "./plan.ts";
+import type { Platform } from "./platform.ts";
+import { listReplica, readClaim } from "./replica.ts";
+import { apply } from "./restore.ts";
+import type { StartContext } from "./start.ts";
+import { uploadHead } from "./upload.ts";
+import type { ShimVfs } from "./vfs/shim.ts";
+
+/** What `restore` did: `reason` says why it did nothing. */
+export type RestoreOutcome =
+  | { readonly restored: true; readonly position: Position }
+  | { readonly restored: false; readonly reason: "no-replica" | "database-exists" };
+
+/**
+ * Replaces a missing local database (or an existing one, with `overwrite`) by the replica's newest state. What the cache
+ * still holds goes up first, so nothing that was cached is lost. Three outcomes that are never confused: restored; no
+ * replica; a throw, with nothing local touched.
+ */
+export async function restoreDatabase(
+  context: Pick<StartContext, "platform" | "shim" | "store">,
+  record: PositionRecord | null,
+  options: RestoreOptions,
+): Promise<{ outcome: RestoreOutcome; record: PositionRecord | null }> {
+  const { overwrite, integrityCheck } = checkRestoreOptions(options);
+  const { platform, shim, store } = context;
+  const { codecs } = platform;
+  const { signal } = options;
+  if (!overwrite && platform.inspect() === "present")
+    return { outcome: { restored: false, reason: "database-exists" }, record };
+  if (record !== null) await uploadBacklog(platform, store, record, signal);
+  const claim = await readClaim(store, signal);
+  if (claim === null) return { outcome: { restored: false, reason: "no-replica" }, record: null };
+  const chosen = plan(await listReplica(store, signal), store.url);
+  if (chosen === null)
+    throw new BrokenReplicaError(
+      `${store.url} was claimed by writer ${claim.writer} at ${new Date(claim.created).toISOString()}, which has ` +
+        "uploaded nothing yet. If that writer is gone, delete lineage.json there to begin anew.",
+      { txid: 0 },
+    );
+  const target = platform.restoreTarget();
+  try {
+    const state = await apply(
+      store,
+      chosen,
+      claim.lineage,
+      codecs,
+      target,
+      options.onProgress ?? (() => {}),
+      signal,
+    );
+    if (integrityCheck !== "none") checkIntegrity(platform, shim, target.path, integrityCheck, store.url);
+    fault("restore:before-finish");
+    await target.finish(state.pageCount * state.pageSize);
+    fault("restore:before-record");
+    const { position, pageCount, pageSize, time } = state;
+    const next: PositionRecord = {
+      version: 1,
+      lineage: claim.lineage,
+      writer: record?.writer ?? randomId(),
+      cached: position,
+      pageCount,
+      pageSize,
+      time,
+      wal: null,
+      fingerprint: platform.fingerprint(),
+    };
+    await platform.cache.savePosition(next);
+    return { outcome: { restored: true, position }, record: next };
+  } catch (error) {
+    await target.abort();
+    throw error;
+  }
+}
+
+async function uploadBacklog(
+  platform: Platform,
+  store: StartContext["store"],
+  record: PositionRecord,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { cache, codecs, clock } = platform;
+  const claim = { version: 1, lineage: record.lineage, writer: record.writer, created: clock.now() } as const;
+  const context = { store, cache, codecs, claim, claimed: false };
+  for (let head = cache.entries()[0]; head !== undefined; head = cache.entries()[0])
+    await uploadHead(context, head, signal);
+}
+
+/** SQLite's own judgement of a file that is not in place yet. Throws BrokenReplicaError. */
+function checkIntegrity(
+  { sqlite3, dbPath }: Platform,
+  shim: ShimVfs,
+  path: string,
+  check: "quick" | "full",
+  replica: string,
+): void {
+  const watched = shim.watch(path);
+  watched.admitting = true;
+  try {
+    const db = new sqlite3.oo1.DB({ filename: path, flags: "w", vfs: shim.name });
+    try {
+      const answer = db.selectValue(
+        check === "quick" ? "PRAGMA quick_check(1)" : "PRAGMA integrity_check(1)",
+      );
+      if (answer !== "ok")
+        throw new BrokenReplicaError(`${replica} restores to a damaged database: ${answer}`, {});
+    } finally {
+      db.close();
+    }
+  } catch (cause) {
+    if (cause instanceof BrokenReplicaError) throw cause;
+    throw new LocalDatabaseError(dbPath, `the restored file cannot be checked: ${cause}`, { cause });
+  } finally {
+    shim.unwatch(watched);
+  }
+}

@@ -1,0 +1,87 @@
+import type { CacheEntry } from "./cache/write-cache.ts";
+import { segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
+import type { Task } from "./loop.ts";
+import { parseSegments, parseSnapshots, type SnapshotInfo } from "./replica.ts";
+import { type SnapshotContext, type TakenSnapshot, takeSnapshot } from "./take-snapshot.ts";
+
+/** Bytes of segments that always may pile up before they outweigh a snapshot. */
+const FREE_SEGMENT_BYTES = 16 << 20;
+
+export interface SnapshotTaskOptions {
+  readonly context: SnapshotContext;
+  /** Milliseconds; 0: only the first snapshot, and when segments outweigh the newest. */
+  readonly intervalMs: number;
+  readonly signal: AbortSignal;
+  /** No snapshot can be taken as things stand. */
+  readonly paused: () => boolean;
+  readonly onTaken: (snapshot: TakenSnapshot) => void;
+  readonly onFailed: (error: unknown) => void;
+}
+
+/** Knows the newest snapshot and how much came after it, and takes the next one when that is due. */
+export class SnapshotTask implements Task {
+  readonly holding = false;
+  readonly #o: SnapshotTaskOptions;
+  /** Undefined until the replica was asked; null: there is none. */
+  #newest: { readonly txid: number; readonly time: number; readonly size: number } | null | undefined;
+  #bytesSince = 0;
+  #wanted = false;
+
+  constructor(options: SnapshotTaskOptions) {
+    this.#o = options;
+  }
+
+  get newest(): { readonly txid: number; readonly time: number } | null {
+    return this.#newest ?? null;
+  }
+
+  /** The next run takes a snapshot, due or not. */
+  want(): void {
+    this.#wanted = true;
+  }
+
+  uploaded(entry: CacheEntry): void {
+    this.#bytesSince += entry.size;
+  }
+
+  due(): number | null {
+    const { context, paused, intervalMs } = this.#o;
+    if (paused()) return null;
+    const now = context.platform.clock.now();
+    if (this.#wanted || !this.#newest) return now;
+    if (context.capture.captured.txid === this.#newest.txid) return null;
+    if (this.#bytesSince > Math.max(this.#newest.size, FREE_SEGMENT_BYTES)) return now;
+    return intervalMs === 0 ? null : this.#newest.time + intervalMs;
+  }
+
+  async run(): Promise<void> {
+    const { context, signal, onTaken } = this.#o;
+    if (this.#newest === undefined) await this.#look();
+    const now = context.platform.clock.now();
+    if ((this.due() ?? Number.POSITIVE_INFINITY) > now) return;
+    const before = this.#bytesSince;
+    const taken = await takeSnapshot(context, signal);
+    this.#wanted = false;
+    this.#bytesSince -= before;
+    this.#newest = { txid: taken.position.txid, time: context.platform.clock.now(), size: taken.size };
+    onTaken(taken);
+  }
+
+  async #look(): Promise<void> {
+    const { context, signal } = this.#o;
+    const { store } = context;
+    let newest: SnapshotInfo | null = null;
+    for await (const info of parseSnapshots(store.list(snapshotPrefix, { signal }))) newest = info;
+    if (newest !== null) {
+      const startAfter = segmentKey(0, newest.txid + 1, newest.txid + 1);
+      const later = store.list(segmentPrefix(0), { startAfter, signal });
+      for await (const info of parseSegments(later)) this.#bytesSince += info.size;
+    }
+    this.#newest = newest && { txid: newest.txid, time: newest.lastModified, size: newest.size };
+  }
+
+  failed(error: unknown): boolean {
+    this.#o.onFailed(error);
+    return true;
+  }
+}

@@ -1,0 +1,64 @@
+import type { Database, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { assert } from "./assert.ts";
+import { fault } from "./faults.ts";
+import type { Codecs } from "./format/codecs.ts";
+import { ObjectEncoder } from "./format/encode.ts";
+import type { ObjectHeader } from "./format/header.ts";
+import type { Clock } from "./platform.ts";
+
+/** zstd level of snapshots: read often, written seldom. */
+const SNAPSHOT_LEVEL = 3;
+/** How long reading pages may hold the event loop before it gets a turn, milliseconds. */
+const TURN_MS = 5;
+
+/** Every page of one state of a database, in order, read inside a transaction that the caller holds open on `db`. */
+export function* readPages(
+  sqlite3: Sqlite3Static,
+  db: Database,
+  pageSize: number,
+): Generator<{ readonly pgno: number; readonly page: Uint8Array }> {
+  const { capi, wasm } = sqlite3;
+  const statement = db.prepare("SELECT pgno, data FROM sqlite_dbpage('main')");
+  try {
+    while (statement.step()) {
+      const pgno = capi.sqlite3_column_int(statement, 0);
+      const at = Number(capi.sqlite3_column_blob(statement, 1));
+      assert(capi.sqlite3_column_bytes(statement, 1) === pageSize, `page ${pgno} has another size`);
+      yield { pgno, page: wasm.heap8u().subarray(at, at + pageSize) };
+    }
+  } finally {
+    statement.finalize();
+  }
+}
+
+/**
+ * A snapshot object as a stream, for a multipart upload: the last chunk, without which nothing is published, comes only
+ * after `mayFinish` resolved (all segments up to the position are uploaded; invariant 6).
+ */
+export async function* snapshotChunks(
+  sqlite3: Sqlite3Static,
+  db: Database,
+  header: ObjectHeader,
+  codecs: Codecs,
+  clock: Clock,
+  mayFinish: () => Promise<void>,
+  onPage: (pgno: number) => void,
+): AsyncGenerator<Uint8Array> {
+  const encoder = new ObjectEncoder(header, codecs, SNAPSHOT_LEVEL);
+  yield encoder.start();
+  let since = clock.now();
+  for (const { pgno, page } of readPages(sqlite3, db, header.pageSize)) {
+    const chunk = encoder.page(pgno, page);
+    if (chunk !== undefined) {
+      onPage(pgno);
+      yield chunk;
+    }
+    if (clock.now() - since < TURN_MS) continue;
+    await clock.turn();
+    since = clock.now();
+  }
+  const { chunk } = encoder.finish();
+  fault("snapshot:before-publish");
+  await mayFinish();
+  yield chunk;
+}

@@ -1,0 +1,187 @@
+import type { PositionRecord } from "./cache/write-cache.ts";
+import type { RestoreOptions } from "./config.ts";
+import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
+import { fault } from "./faults.ts";
+import { genesisPosition } from "./format/genesis.ts";
+import { randomId } from "./format/id.ts";
+import { LocalDatabase } from "./local-database.ts";
+import { plan } from "./plan.ts";
+import type { Platform } from "./platform.ts";
+import { recover } from "./recover.ts";
+import { listReplica, readClaim } from "./replica.ts";
+import { restoreDatabase } from "./restore-database.ts";
+import { equalsReplica, readReplicaState } from "./resync.ts";
+import type { ObjectStore } from "./store/object-store.ts";
+import { Capture, walPosition } from "./vfs/capture.ts";
+import type { ShimVfs } from "./vfs/shim.ts";
+import type { ShimDatabase } from "./vfs/shim-database.ts";
+
+export interface StartContext {
+  readonly platform: Platform;
+  readonly shim: ShimVfs;
+  readonly database: ShimDatabase;
+  readonly store: ObjectStore;
+  readonly autoRestore: boolean;
+  readonly restoreOptions: RestoreOptions;
+}
+
+/** A database that is open and watched, and where capture stands in it. */
+export interface Started {
+  readonly local: LocalDatabase;
+  readonly capture: Capture;
+  readonly record: PositionRecord;
+  /** Why local history cannot be followed; null when it can. Marked durably. */
+  readonly resync: string | null;
+}
+
+/**
+ * Brings the local database to where capture can begin: restore it when it is missing, open it, and find out how it
+ * continues the recorded position. No connection of the application exists yet.
+ */
+export async function start(context: StartContext, loaded: PositionRecord | null): Promise<Started> {
+  const { platform } = context;
+  let record = loaded;
+  if (platform.inspect() === "absent") record = await startWithoutDatabase(context, record);
+  for (;;) {
+    const fingerprint = platform.fingerprint();
+    const local = new LocalDatabase(platform, context.shim, context.database);
+    try {
+      if (record === null) return await begin(context, local);
+      requirePageSize(platform, local, record);
+      const decision = recover({
+        record,
+        wal: local.header(),
+        holdsRecordedFrame: record.wal !== null && local.wal.holds(record.wal),
+        fingerprint,
+      });
+      if (decision.kind !== "replay") return await follow(context, local, record, decision);
+      local.close();
+      record = await replay(context, record, decision.reason);
+    } catch (error) {
+      local.close();
+      throw error;
+    }
+  }
+}
+
+/** No local database: restore it, or begin a new one where no replica is. */
+async function startWithoutDatabase(
+  context: StartContext,
+  record: PositionRecord | null,
+): Promise<PositionRecord | null> {
+  const { platform, store, autoRestore, restoreOptions } = context;
+  if (!autoRestore) {
+    if ((await readClaim(store, restoreOptions.signal)) === null) return null;
+    throw new UnknownLocalHistoryError(
+      `There is no database at ${platform.dbPath}, but ${store.url} holds a replica, and autoRestore is off. ` +
+        "Call restore(), or replicate to another prefix.",
+    );
+  }
+  return (await restoreDatabase(context, record, restoreOptions)).record;
+}
+
+/** The database lost what the cache and the replica have: restore it from there. */
+async function replay(
+  context: StartContext,
+  record: PositionRecord,
+  reason: string,
+): Promise<PositionRecord> {
+  const { platform, store, restoreOptions } = context;
+  const restored = await restoreDatabase(context, record, { ...restoreOptions, overwrite: true });
+  if (restored.record !== null) return restored.record;
+  throw new LocalDatabaseError(
+    platform.dbPath,
+    `${reason}, and ${store.url} holds no replica to restore them from`,
+  );
+}
+
+/** A database without any record: the beginning of a history, or a copy of what the replica holds. */
+async function begin(context: StartContext, local: LocalDatabase): Promise<Started> {
+  const { platform, store, restoreOptions } = context;
+  const { cache, codecs, clock } = platform;
+  if (!local.checkpoint("TRUNCATE"))
+    throw new LocalDatabaseError(platform.dbPath, "its WAL cannot be checkpointed before replication begins");
+  const claim = await readClaim(store, restoreOptions.signal);
+  const time = clock.now();
+  let lineage = randomId();
+  let cached = genesisPosition(lineage, codecs);
+  let since = time;
+  if (claim !== null) {
+    const state = await knownState(context, local, claim.lineage);
+    lineage = claim.lineage;
+    cached = state.position;
+    since = Math.max(time, state.time);
+  }
+  const record: PositionRecord = {
+    version: 1,
+    lineage,
+    writer: randomId(),
+    cached,
+    pageCount: local.pageCount(),
+    pageSize: local.pageSize,
+    time: since,
+    wal: null,
+    fingerprint: platform.fingerprint(),
+  };
+  fault("start:before-record");
+  await cache.savePosition(record);
+  return { local, record, capture: captureFrom(context, local, record, null), resync: null };
+}
+
+/** The replica's newest state, if the local database is exactly that. Nobody can know otherwise which side is newer. */
+async function knownState(context: StartContext, local: LocalDatabase, lineage: string) {
+  const { platform, store, restoreOptions } = context;
+  const { codecs, sqlite3 } = platform;
+  const chosen = plan(await listReplica(store, restoreOptions.signal), store.url);
+  if (chosen !== null) {
+    const state = await readReplicaState(store, chosen, lineage, codecs, restoreOptions.signal);
+    if (equalsReplica(sqlite3, local.control, state, codecs)) return state;
+  }
+  throw new UnknownLocalHistoryError(
+    `${platform.dbPath} and ${store.url} both exist, differ, and nothing tells which is newer. ` +
+      "Restore with overwrite, or replicate to another prefix.",
+  );
+}
+
+async function follow(
+  context: StartContext,
+  local: LocalDatabase,
+  record: PositionRecord,
+  decision: { kind: "behind-record" } | { kind: "whole-wal" } | { kind: "resync"; reason: string },
+): Promise<Started> {
+  if (decision.kind !== "resync") {
+    const wal = decision.kind === "behind-record" ? record.wal : null;
+    return { local, record, capture: captureFrom(context, local, record, wal), resync: null };
+  }
+  await context.platform.cache.markResync(decision.reason);
+  const marked = { ...record, resync: decision.reason };
+  const capture = captureFrom(context, local, record, walPosition(local.header()));
+  capture.giveUp(decision.reason);
+  return { local, record: marked, capture, resync: decision.reason };
+}
+
+/** Capture behind the record, having taken what the WAL holds beyond it. */
+function captureFrom(
+  { platform, database }: StartContext,
+  local: LocalDatabase,
+  record: PositionRecord,
+  wal: PositionRecord["wal"],
+): Capture {
+  const { pageCount, pageSize, time } = record;
+  const capture = new Capture(
+    { txid: record.cached.txid, wal, pageCount, pageSize, time },
+    () => platform.clock.now(),
+    (first, last, each) => local.wal.scan(local.pageSize, first, last, each),
+  );
+  capture.take(local.header());
+  database.capture = capture;
+  return capture;
+}
+
+function requirePageSize(platform: Platform, local: LocalDatabase, record: PositionRecord): void {
+  if (local.pageSize === record.pageSize) return;
+  throw new LocalDatabaseError(
+    platform.dbPath,
+    `has pages of ${local.pageSize} bytes, its replica of ${record.pageSize}. Replicate it to another prefix, with another cacheDir.`,
+  );
+}

@@ -1,0 +1,75 @@
+import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
+import { ReplicaFencedError, StoreError } from "./errors.ts";
+import { fault } from "./faults.ts";
+import type { Codecs } from "./format/codecs.ts";
+import { segmentKey } from "./format/keys.ts";
+import { type Claim, claimReplica, findSegment, openStored } from "./replica.ts";
+import type { ObjectStore } from "./store/object-store.ts";
+
+/** What an upload works with. */
+export interface UploadContext {
+  readonly store: ObjectStore;
+  readonly cache: WriteCache;
+  readonly codecs: Codecs;
+  /** Ours, known to stand in the store once `claimed` is true. */
+  readonly claim: Claim;
+  claimed: boolean;
+}
+
+/**
+ * Ships the head of the cache: claim the prefix, create the object under the key that its first transaction fixes, and
+ * only then let go of the local copy. After an unclear failure the same bytes are sent again, so a key that is taken is
+ * either our own earlier try or another writer's segment: its id tells.
+ *
+ * Throws ReplicaFencedError when another writer was there first, StoreError otherwise.
+ */
+export async function uploadHead(
+  context: UploadContext,
+  entry: CacheEntry,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { store, cache } = context;
+  await ensureClaim(context, signal);
+  const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
+  fault("upload:before-put");
+  try {
+    await store.put(key, cache.read(entry), { ifNoneMatch: "*", ...(signal && { signal }) });
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
+    await requireOurs(context, entry, key, signal);
+  }
+  fault("upload:before-ack");
+  await cache.ack(entry);
+  fault("upload:after-ack");
+  return key;
+}
+
+export async function ensureClaim(context: UploadContext, signal?: AbortSignal): Promise<void> {
+  if (context.claimed) return;
+  const standing = await claimReplica(context.store, context.claim, signal);
+  if (standing.lineage !== context.claim.lineage)
+    throw new ReplicaFencedError(
+      `${context.store.url} was claimed by another history at ${new Date(standing.created).toISOString()}. ` +
+        "Restore from it, or replicate to another prefix.",
+      { writer: standing.writer },
+    );
+  context.claimed = true;
+}
+
+/** The object under `key` is the entry itself, from an earlier try whose answer was lost. */
+async function requireOurs(
+  { store, codecs }: UploadContext,
+  entry: CacheEntry,
+  key: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const info = await findSegment(store, entry.from.txid + 1, key, signal);
+  if (info === null) throw new StoreError("unavailable", `${key} exists but is not listed`, { key });
+  const standing = await openStored(store, info, codecs, signal);
+  if (standing.id === entry.to.id) return;
+  throw new ReplicaFencedError(
+    `Another writer extended ${store.url} at transaction ${entry.from.txid + 1}. The local database still works; ` +
+      "what it holds beyond that transaction is not in the replica.",
+    { key, writer: standing.header.writer },
+  );
+}
