@@ -5,8 +5,15 @@ import type { Codecs } from "../src/format/codecs.ts";
 import { requireContentSize } from "../src/format/zstd-frame.ts";
 import { zstdWasmCodec } from "../src/format/zstd-wasm.ts";
 
-/** zstd of node:zlib where Node has it (22.15), else as WebAssembly. */
-export async function loadCodecs(): Promise<Codecs> {
+let codecs: Promise<Codecs> | undefined;
+
+/** zstd of node:zlib where Node has it (22.15), else as WebAssembly. Loaded once: see zstd-wasm.ts. */
+export function loadCodecs(): Promise<Codecs> {
+  codecs ??= load();
+  return codecs;
+}
+
+async function load(): Promise<Codecs> {
   const { h64Raw } = await xxhash();
   return {
     ...(nativeZstd() ?? (await wasmZstd())),

@@ -7,8 +7,15 @@ import { zstdWasmCodec } from "../src/format/zstd-wasm.ts";
 /** Milliseconds. The library waits for ever where its module cannot be fetched. */
 const loadTimeout = 30_000;
 
-/** zstd and xxhash as WebAssembly. Throws where zstd.wasm cannot be fetched. */
-export async function loadCodecs(): Promise<Codecs> {
+let codecs: Promise<Codecs> | undefined;
+
+/** zstd and xxhash as WebAssembly. Throws where zstd.wasm cannot be fetched. Loaded once: see zstd-wasm.ts. */
+export function loadCodecs(): Promise<Codecs> {
+  codecs ??= load();
+  return codecs;
+}
+
+async function load(): Promise<Codecs> {
   const [{ h64Raw }] = await Promise.all([xxhash(), initZstd()]);
   return { ...zstdWasmCodec(zstd), hash64: (bytes) => h64Raw(bytes), sha256: () => sha256.create() };
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, readFileSync, readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -7,7 +7,12 @@ import { SqliteReplicator } from "../../node/index.ts";
 test("replicates and restores", async () => {
   const dir = mkdtempSync(join(tmpdir(), "sluice-"));
   const make = (name: string) =>
-    SqliteReplicator.create({ dbPath: join(dir, name), replica: `file://${dir}/replica`, syncIntervalMs: 20, uploadIntervalMs: 20 });
+    SqliteReplicator.create({
+      dbPath: join(dir, name),
+      replica: `file://${dir}/replica`,
+      syncIntervalMs: 20,
+      uploadIntervalMs: 20,
+    });
   const a = await make("a.db");
   a.addEventListener("error", (e) => console.log("error", e.detail));
   await a.start();

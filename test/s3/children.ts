@@ -30,7 +30,7 @@ export async function run(folder: string, program: string, ...args: string[]): P
       timeout: STEP_TIMEOUT_MS,
       killSignal: "SIGKILL",
     });
-    console.log(program, args.slice(0,3), Date.now() - t0);
+    console.log(program, args.slice(0, 3), Date.now() - t0);
     return stdout;
   } catch (error) {
     appendFileSync(join(folder, "log", "output.log"), `${program}: ${error}\n`);

@@ -1,5 +1,5 @@
 import type { TestProject } from "vitest/node";
-import { type Ceph, startCeph, type S3Server } from "./ceph.ts";
+import { type Ceph, type S3Server, startCeph } from "./ceph.ts";
 import { installCeph } from "./ceph-packages.ts";
 
 declare module "vitest" {
@@ -16,7 +16,9 @@ export async function setup(project: TestProject): Promise<void> {
   const reason = installCeph();
   if (reason !== null) {
     if (process.env.CI) throw new Error(`The S3 tests need Ceph. ${reason}`);
-    console.warn(`\n${"!".repeat(80)}\nTHE S3 TESTS ARE SKIPPED. They need Ceph: ${reason}\n${"!".repeat(80)}\n`);
+    console.warn(
+      `\n${"!".repeat(80)}\nTHE S3 TESTS ARE SKIPPED. They need Ceph: ${reason}\n${"!".repeat(80)}\n`,
+    );
     project.provide("s3", null);
     return;
   }

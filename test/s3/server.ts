@@ -21,9 +21,9 @@ export function rawClient(endpoint = running().endpoint): S3Client {
 }
 
 /** Makes an empty bucket, and answers how to reach it. */
-export async function freshBucket(endpoint = running().endpoint): Promise<
-  S3StoreConfig & { readonly endpoint: string; readonly credentials: S3Keys }
-> {
+export async function freshBucket(
+  endpoint = running().endpoint,
+): Promise<S3StoreConfig & { readonly endpoint: string; readonly credentials: S3Keys }> {
   const { region, accessKeyId, secretAccessKey } = running();
   const bucket = `sluice-${randomBytes(6).toString("hex")}`;
   const client = rawClient();
@@ -43,6 +43,7 @@ export async function ownGateway(): Promise<Gateway> {
 }
 
 function running() {
-  if (server === null) throw new Error("There is no S3 server in this run; is test/s3/global-setup.ts wired?");
+  if (server === null)
+    throw new Error("There is no S3 server in this run; is test/s3/global-setup.ts wired?");
   return server;
 }
