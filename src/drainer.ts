@@ -26,6 +26,7 @@ export class Drainer {
   #record: PositionRecord;
   #steps: Steps<void> | null = null;
   #resyncing = false;
+  #waiting: (() => void)[] = [];
 
   constructor(options: DrainerOptions) {
     this.#options = options;
@@ -42,9 +43,13 @@ export class Drainer {
     return this.#steps !== null || this.#resyncing;
   }
 
-  /** Resolves when nothing holds the cache open for writing. */
+  /** Resolves when nothing holds the cache open for writing. Somebody may again by the time it is heard. */
   async settled(): Promise<void> {
-    while (this.busy) await this.#options.clock.turn();
+    if (this.busy) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  #settle(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   /**
@@ -53,7 +58,7 @@ export class Drainer {
    */
   async drain(): Promise<void> {
     const { clock } = this.#options;
-    if (this.busy) await this.settled();
+    while (this.busy) await this.settled();
     const steps = this.#begin(null);
     if (steps !== null)
       await pace(
@@ -96,6 +101,7 @@ export class Drainer {
       this.#options.onCached(entry);
     } finally {
       this.#steps = null;
+      this.#settle();
     }
   }
 
@@ -107,6 +113,7 @@ export class Drainer {
       this.#record = await write();
     } finally {
       this.#resyncing = false;
+      this.#settle();
     }
   }
 

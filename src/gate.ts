@@ -42,8 +42,12 @@ export class RestartGate implements DatabasePolicy {
     if (capture.broken !== null) return this.#mark(capture.broken);
     if (!cache.synchronous) return !capture.pending && !drainer.busy;
     if (this.#failing) return this.#overLimit() && this.#mark("the write cache failed");
+    return this.#try(() => this.#drain());
+  }
+
+  #try(drain: () => boolean): boolean {
     try {
-      return this.#drain();
+      return drain();
     } catch (error) {
       this.#failing = true;
       this.#options.onFailure(error);
@@ -58,9 +62,23 @@ export class RestartGate implements DatabasePolicy {
     return drainer.drainNow(fingerprint());
   }
 
+  /**
+   * A checkpoint changes the main file, so after it the record's fingerprint no longer fits; a crash is then followed by
+   * the WAL alone, and that takes a record that names a frame of this WAL.
+   */
   mayCheckpoint(): boolean {
-    const { capture, cache } = this.#options;
-    return cache.synchronous ? !this.#failing : !capture.pending;
+    const { capture, cache, drainer } = this.#options;
+    if (!cache.synchronous) return !capture.pending;
+    if (this.#failing) return false;
+    if (this.#open || !capture.pending || this.#recordsThisWal()) return true;
+    return this.#try(() => drainer.drainNow(null));
+  }
+
+  #recordsThisWal(): boolean {
+    const { capture, drainer } = this.#options;
+    const recorded = drainer.record.wal;
+    const current = capture.captured.wal;
+    return recorded !== null && recorded.salt1 === current?.salt1 && recorded.salt2 === current.salt2;
   }
 
   committed(): void {

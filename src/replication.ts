@@ -96,7 +96,12 @@ export class Replication {
         capture,
         drainer: this.#drainer,
         onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
-        uploaded: (txid) => this.#waitFor(txid, signal),
+        uploaded: async (txid) => {
+          if (this.#uploaded >= txid) return;
+          const done = this.#uploads.waitWithoutRetry(txid, signal);
+          this.#loop.wake();
+          await done;
+        },
       },
       intervalMs: settings.snapshotIntervalSecs * 1000,
       signal,
@@ -267,7 +272,8 @@ export class Replication {
     const { platform, settings } = this.#o;
     const timer = platform.clock.after(settings.stopTimeoutMs, true, () => this.#ending.abort(stopped()));
     try {
-      if (this.#uploads.fenced === null) await this.flush();
+      await this.#loop.run(this.#drains);
+      await this.#waitFor(this.#o.started.capture.captured.txid, this.#ending.signal);
     } catch (error) {
       this.#lastError = error;
     } finally {
@@ -276,7 +282,7 @@ export class Replication {
     this.#ending.abort(stopped());
     this.#uploads.end(stopped());
     await this.#loop.end();
-    await this.#drainer.settled();
+    while (this.#drainer.busy) await this.#drainer.settled();
     await this.#leave(detach);
   }
 

@@ -20,7 +20,6 @@ export interface SnapshotTaskOptions {
 
 /** Knows the newest snapshot and how much came after it, and takes the next one when that is due. */
 export class SnapshotTask implements Task {
-  readonly holding = false;
   readonly #o: SnapshotTaskOptions;
   /** Undefined until the replica was asked; null: there is none. */
   #newest: { readonly txid: number; readonly time: number; readonly size: number } | null | undefined;
@@ -33,6 +32,11 @@ export class SnapshotTask implements Task {
 
   get newest(): { readonly txid: number; readonly time: number } | null {
     return this.#newest ?? null;
+  }
+
+  /** The first snapshot is worth staying alive for: without one nothing can be restored. */
+  get holding(): boolean {
+    return this.#wanted || !this.#newest;
   }
 
   /** The next run takes a snapshot, due or not. */

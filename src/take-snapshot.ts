@@ -1,4 +1,5 @@
 import type { Database } from "@sqlite.org/sqlite-wasm";
+import type { PositionRecord } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
 import { StateError } from "./errors.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
@@ -26,7 +27,7 @@ export interface SnapshotContext {
   readonly capture: Capture;
   readonly drainer: Drainer;
   readonly onPages: (pages: number, totalPages: number) => void;
-  /** Resolves when the position is uploaded; rejects when that will not happen soon. */
+  /** Resolves when the position is uploaded; rejects when an upload fails, since the transaction holds up the WAL. */
   readonly uploaded: (txid: number) => Promise<void>;
 }
 
@@ -44,12 +45,12 @@ export interface TakenSnapshot {
  * transaction and the end of what is drained are fixed in one synchronous step: nothing can be committed between them.
  */
 export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal): Promise<TakenSnapshot> {
-  const { platform, store, local, drainer, uploaded, onPages } = context;
+  const { platform, store, local, uploaded, onPages } = context;
   const { codecs, clock, sqlite3 } = platform;
   const db = local.connect();
   try {
-    const pageCount = await pin(context, db);
-    const { cached: position, lineage, writer, time, pageSize } = drainer.record;
+    const { pageCount, record } = await pin(context, db);
+    const { cached: position, lineage, writer, time, pageSize } = record;
     const header: ObjectHeader = {
       format: formatVersion,
       features: [],
@@ -92,7 +93,10 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
  * Begins a read transaction on `db` exactly at a cached position: what is captured when it begins is what a drain that
  * begins in the same step carries, unless the loop or the gate drained in between, and then it is tried again.
  */
-async function pin({ capture, drainer }: SnapshotContext, db: Database): Promise<number> {
+async function pin(
+  { capture, drainer }: SnapshotContext,
+  db: Database,
+): Promise<{ pageCount: number; record: PositionRecord }> {
   for (;;) {
     while (drainer.busy) await drainer.settled();
     if (capture.broken !== null) throw new StateError(`no snapshot before the resync: ${capture.broken}`);
@@ -101,7 +105,8 @@ async function pin({ capture, drainer }: SnapshotContext, db: Database): Promise
     const pageCount = Number(db.selectValue("PRAGMA page_count"));
     const at = capture.captured.txid;
     await drainer.drain();
-    if (drainer.record.cached.txid === at) return pageCount;
+    const { record } = drainer;
+    if (record.cached.txid === at) return { pageCount, record };
     db.exec("ROLLBACK");
   }
 }

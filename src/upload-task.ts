@@ -20,6 +20,7 @@ export class UploadTask implements Task {
   readonly holding = true;
   readonly #o: UploadTaskOptions;
   readonly #waiters = new Waiters();
+  readonly #impatient = new Waiters();
   #notBefore = 0;
   lastUploadTime: number | null = null;
   failures = 0;
@@ -31,7 +32,7 @@ export class UploadTask implements Task {
   }
 
   get awaited(): boolean {
-    return this.#waiters.any;
+    return this.#waiters.any || this.#impatient.any;
   }
 
   /** Resolves when the segment that ends at `txid` or later is acknowledged. */
@@ -40,9 +41,16 @@ export class UploadTask implements Task {
     await this.#waiters.wait(txid, signal);
   }
 
+  /** The same, for those who do not wait through failures. */
+  async waitWithoutRetry(txid: number, signal: AbortSignal): Promise<void> {
+    if (this.fenced !== null) throw this.fenced;
+    await this.#impatient.wait(txid, signal);
+  }
+
   /** Nothing will be uploaded any more. */
   end(reason: unknown): void {
     this.#waiters.fail(reason);
+    this.#impatient.fail(reason);
   }
 
   due(): number | null {
@@ -60,12 +68,14 @@ export class UploadTask implements Task {
       this.failures = 0;
       onUploaded(head, key);
       this.#waiters.settle(head.to.txid);
+      this.#impatient.settle(head.to.txid);
     }
     this.#notBefore = clock.now() + intervalMs;
   }
 
   failed(error: unknown): boolean {
     this.failures += 1;
+    this.#impatient.fail(error);
     if (error instanceof ReplicaFencedError) {
       this.fenced = error;
       this.#waiters.fail(error);
