@@ -18,7 +18,10 @@ export default defineConfig({
     target: "es2022",
     minify: false,
     sourcemap: true,
-    lib: { entry: { node: "node/index.ts", web: "web/index.ts" }, formats: ["es"] },
+    lib: {
+      entry: { node: "node/index.ts", web: "web/index.ts", demo: "node/demo/main.ts" },
+      formats: ["es"],
+    },
     rolldownOptions: {
       // Dependencies stay imports: the app's bundler and npm deduplicate them.
       external: [/^node:/, /^[^./]/],

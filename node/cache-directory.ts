@@ -2,6 +2,7 @@ import type * as nodeFs from "node:fs";
 import { dirname, join } from "node:path";
 import type { PositionRecord } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
+import { fault } from "../src/faults.ts";
 import { type CacheRecord, encodeTail } from "./cache-file.ts";
 import { type CacheContents, fileName, scanCache } from "./cache-scan.ts";
 
@@ -120,7 +121,9 @@ export class CacheDirectory {
         closed = true;
         this.#fs.closeSync(file.fd);
         renaming = true;
+        fault("cache:before-rename");
         this.#fs.renameSync(file.temp, path);
+        fault("cache:after-rename");
         this.#sync();
       });
       return { sequence, path };

@@ -1,7 +1,7 @@
 import type { Clock } from "../src/platform.ts";
 
 export const systemClock: Clock = {
-  now: Date.now,
+  now: () => Date.now(),
   after(ms, holding, callback) {
     const timer = setTimeout(callback, ms);
     if (!holding) timer.unref();

@@ -49,6 +49,7 @@ export class FileTarget implements DatabaseTarget {
     });
     this.#close();
     this.#retireOld();
+    fault("restore:before-rename");
     this.#local(() => {
       this.#replace(() => fs.renameSync(this.path, this.#dbPath), this.path);
       fault("restore:after-rename");

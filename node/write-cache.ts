@@ -1,5 +1,5 @@
 import * as nodeFs from "node:fs";
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { assert } from "../src/assert.ts";
 import type {
@@ -10,6 +10,7 @@ import type {
   WriteCache,
 } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
+import { fault } from "../src/faults.ts";
 import { samePosition } from "../src/format/position.ts";
 import type { PutBody } from "../src/store/object-store.ts";
 import { FsAppend } from "./cache-append.ts";
@@ -105,6 +106,18 @@ export class FsWriteCache implements WriteCache {
     return { size: placed.entry.size, chunks: () => this.#chunks(placed) };
   }
 
+  async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
+    const placed = this.#find(entry);
+    if (offset + length > placed.entry.size)
+      throw damaged(placed.path, `it has no bytes up to ${offset + length}`);
+    const handle = await this.#open(placed);
+    try {
+      return await this.#readAt(placed, handle, offset, length);
+    } finally {
+      await handle.close();
+    }
+  }
+
   async ack(entry: CacheEntry): Promise<void> {
     this.#assertLoaded();
     assert(this.#acking === null, "one entry is acknowledged at a time");
@@ -194,6 +207,7 @@ export class FsWriteCache implements WriteCache {
     this.#directory.settle();
     this.#keepRecordOf(head);
     if (head.path !== this.#positionFile) this.#directory.unlink(head.path);
+    fault("cache:before-ack-sync");
     await this.#directory.syncLater();
     this.#entries = this.#entries.filter((placed) => placed !== head);
     this.#shrinkPosition(head);
@@ -217,21 +231,31 @@ export class FsWriteCache implements WriteCache {
   }
 
   async *#chunks(placed: Placed): AsyncGenerator<Uint8Array, void, undefined> {
-    const failed = (error: unknown) => {
-      throw this.#directory.error("cannot be read", error);
-    };
-    const handle = await open(placed.path, "r").catch(failed);
+    const handle = await this.#open(placed);
     try {
-      for (let at = 0; at < placed.entry.size; ) {
-        const buffer = new Uint8Array(Math.min(CHUNK_BYTES, placed.entry.size - at));
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, at).catch(failed);
-        if (bytesRead === 0) throw damaged(placed.path, "it was cut");
-        at += bytesRead;
-        yield buffer.subarray(0, bytesRead);
-      }
+      for (let at = 0; at < placed.entry.size; at += CHUNK_BYTES)
+        yield await this.#readAt(placed, handle, at, Math.min(CHUNK_BYTES, placed.entry.size - at));
     } finally {
       await handle.close();
     }
+  }
+
+  #open(placed: Placed): Promise<FileHandle> {
+    return open(placed.path, "r").catch((error: unknown) => {
+      throw this.#directory.error("cannot be read", error);
+    });
+  }
+
+  async #readAt(placed: Placed, handle: FileHandle, offset: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    for (let at = 0; at < length; ) {
+      const { bytesRead } = await handle.read(bytes, at, length - at, offset + at).catch((error: unknown) => {
+        throw this.#directory.error("cannot be read", error);
+      });
+      if (bytesRead === 0) throw damaged(placed.path, "it was cut");
+      at += bytesRead;
+    }
+    return bytes;
   }
 
   #find({ from, to }: CacheEntry): Placed {

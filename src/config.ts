@@ -15,8 +15,15 @@ export interface CommonConfig {
   readonly replica: string | ObjectStore;
   /** Restore at `start` when there is no local database. Default true. */
   readonly autoRestore?: boolean;
+  /**
+   * What to do where a database and a replica exist and nothing proves which is newer, also after another writer took
+   * over: refuse (default), put the replica's state in place of the local one, or append the local state to the replica.
+   */
+  readonly onUnknownLocal?: "error" | "adopt-local" | "adopt-remote";
   /** Seconds between snapshots while something changes; 0: only the first and when segments outweigh it. Default 3600. */
   readonly snapshotIntervalSecs?: number;
+  /** Bytes that the write cache may hold while the store cannot be reached. Default 100 MiB. */
+  readonly maxCacheSize?: number;
   /** Milliseconds from a commit until it is in the cache, at most. Default 1000. */
   readonly syncIntervalMs?: number;
   /** Milliseconds between uploads, at least. Default 1000. */
@@ -33,7 +40,9 @@ export interface CommonConfig {
 /** The common fields with their defaults, checked. */
 export interface Settings {
   readonly autoRestore: boolean;
+  readonly onUnknownLocal: "error" | "adopt-local" | "adopt-remote";
   readonly snapshotIntervalSecs: number;
+  readonly maxCacheSize: number;
   readonly syncIntervalMs: number;
   readonly uploadIntervalMs: number;
   readonly checkpointPages: number;
@@ -60,7 +69,13 @@ export function checkSettings(config: CommonConfig): Settings {
     checkNumber(field, config[field], fallback, min, max);
   return {
     autoRestore: checkBoolean("autoRestore", config.autoRestore, true),
+    onUnknownLocal: checkChoice("onUnknownLocal", config.onUnknownLocal, [
+      "error",
+      "adopt-local",
+      "adopt-remote",
+    ]),
     snapshotIntervalSecs: delay("snapshotIntervalSecs", 3600, 0, MAX_DELAY_MS / 1000),
+    maxCacheSize: delay("maxCacheSize", 100 << 20, 1 << 16, Number.MAX_SAFE_INTEGER),
     syncIntervalMs: delay("syncIntervalMs", 1000, 1),
     uploadIntervalMs: delay("uploadIntervalMs", 1000),
     checkpointPages: delay("checkpointPages", 1000, 1),
@@ -81,7 +96,9 @@ export function refuseUnknown(config: object, known: readonly string[], what: st
 export const commonFields = [
   "replica",
   "autoRestore",
+  "onUnknownLocal",
   "snapshotIntervalSecs",
+  "maxCacheSize",
   "syncIntervalMs",
   "uploadIntervalMs",
   "checkpointPages",
@@ -108,6 +125,17 @@ export function checkBoolean(field: string, value: unknown, fallback: boolean): 
   return value;
 }
 
+/** One of `choices`, the first by default. */
+export function checkChoice<T extends string>(
+  field: string,
+  value: T | undefined,
+  choices: readonly [T, ...T[]],
+): T {
+  if (value === undefined) return choices[0];
+  if (!choices.includes(value)) throw new ConfigError(field, `must be one of ${choices.join(", ")}`);
+  return value;
+}
+
 export function checkNumber(
   field: string,
   value: unknown,
@@ -125,8 +153,6 @@ export function checkRestoreOptions(
   options: RestoreOptions,
 ): Required<Pick<RestoreOptions, "overwrite" | "integrityCheck">> {
   refuseUnknown(options, restoreFields, "restore options");
-  const integrityCheck = options.integrityCheck ?? "quick";
-  if (!["quick", "full", "none"].includes(integrityCheck))
-    throw new ConfigError("integrityCheck", 'must be "quick", "full" or "none"');
+  const integrityCheck = checkChoice("integrityCheck", options.integrityCheck, ["quick", "full", "none"]);
   return { overwrite: checkBoolean("overwrite", options.overwrite, false), integrityCheck };
 }

@@ -25,7 +25,7 @@ export class Drainer {
   readonly #options: DrainerOptions;
   #record: PositionRecord;
   #steps: Steps<void> | null = null;
-  #resyncing = false;
+  #taken = false;
   #waiting: (() => void)[] = [];
 
   constructor(options: DrainerOptions) {
@@ -40,7 +40,7 @@ export class Drainer {
 
   /** Whether something holds the cache open for writing. */
   get busy(): boolean {
-    return this.#steps !== null || this.#resyncing;
+    return this.#steps !== null || this.#taken;
   }
 
   /** Resolves when nothing holds the cache open for writing. Somebody may again by the time it is heard. */
@@ -70,10 +70,10 @@ export class Drainer {
 
   /**
    * The same without leaving the stack, for the gate: afterwards everything captured is cached, and the record says that
-   * the main file, as `fingerprint` describes it, holds all of it. False where a resync is under way.
+   * the main file, as `fingerprint` describes it, holds all of it. False where the cache is taken.
    */
   drainNow(fingerprint: string | null): boolean {
-    if (this.#resyncing) return false;
+    if (this.#taken) return false;
     if (this.#steps !== null) runSteps(this.#steps);
     const steps = this.#begin(fingerprint);
     if (steps !== null) runSteps(steps);
@@ -105,14 +105,14 @@ export class Drainer {
     }
   }
 
-  /** Takes the cache for a resync, whose record replaces the newest one. */
+  /** Takes the cache for something else that writes to it (a resync, a merge), whose record replaces the newest one. */
   async exclusively(write: () => Promise<PositionRecord>): Promise<void> {
-    assert(!this.busy, "a resync begins while nothing is drained");
-    this.#resyncing = true;
+    assert(!this.busy, "one writer of the cache at a time");
+    this.#taken = true;
     try {
       this.#record = await write();
     } finally {
-      this.#resyncing = false;
+      this.#taken = false;
       this.#settle();
     }
   }

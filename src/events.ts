@@ -24,6 +24,10 @@ export interface SnapshotProgressEvent {
   readonly pages: number;
   readonly totalPages: number;
 }
+export interface CacheOverflowEvent {
+  /** Bytes of segments that were given up; a resync makes up for them. */
+  readonly droppedBytes: number;
+}
 export interface ResyncEvent {
   readonly reason: string;
   readonly phase: "needed" | "done";
@@ -35,6 +39,7 @@ export interface ReplicatorEvents {
   upload: UploadEvent;
   snapshot: SnapshotEvent;
   "snapshot-progress": SnapshotProgressEvent;
+  "cache-overflow": CacheOverflowEvent;
   resync: ResyncEvent;
   fenced: SluiceError;
   /** Something failed that is being retried or that stopped replication; `status()` says which. */

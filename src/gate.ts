@@ -1,5 +1,6 @@
 import type { WriteCache } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
+import { fault } from "./faults.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { Capture } from "./vfs/capture.ts";
 import type { DatabasePolicy, ShimDatabase } from "./vfs/shim-database.ts";
@@ -59,7 +60,9 @@ export class RestartGate implements DatabasePolicy {
   #drain(): boolean {
     const { database, local, drainer, fingerprint } = this.#options;
     if (database.mainDirty) local.syncMain();
-    return drainer.drainNow(fingerprint());
+    const drained = drainer.drainNow(fingerprint());
+    fault("gate:drained");
+    return drained;
   }
 
   /**

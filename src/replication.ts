@@ -3,8 +3,11 @@ import type { Settings } from "./config.ts";
 import { Drainer } from "./drainer.ts";
 import { ReplicaFencedError, StateError } from "./errors.ts";
 import type { ReplicatorEvents } from "./events.ts";
+import type { Position } from "./format/position.ts";
+import { fault } from "./faults.ts";
 import { RestartGate } from "./gate.ts";
 import { Loop, type Task } from "./loop.ts";
+import { OverflowTask } from "./overflow-task.ts";
 import type { Platform } from "./platform.ts";
 import { resync } from "./resync.ts";
 import { SnapshotTask } from "./snapshot-task.ts";
@@ -30,8 +33,8 @@ export interface ReplicationOptions {
 }
 
 /**
- * What runs between `start` and `stop`: the watermarks, and one loop of four tasks (drain, upload, snapshot, resync) that
- * says when each is due. How each is done stands in the file of its name.
+ * What runs between `start` and `stop`: the watermarks, and one loop of tasks (drain, overflow, upload, snapshot, resync)
+ * that says when each is due. How each is done stands in the file of its name.
  */
 export class Replication {
   readonly #o: ReplicationOptions;
@@ -85,6 +88,7 @@ export class Replication {
       clock,
       intervalMs: settings.uploadIntervalMs,
       signal,
+      uploaded: () => this.#uploadedPosition,
       onUploaded: (entry, key) => this.#noteUploaded(entry, key),
       onFailed: fail,
     });
@@ -97,6 +101,7 @@ export class Replication {
         drainer: this.#drainer,
         onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
         uploaded: async (txid) => {
+          await this.#uploads.claim();
           if (this.#uploaded >= txid) return;
           const done = this.#uploads.waitWithoutRetry(txid, signal);
           this.#loop.wake();
@@ -112,7 +117,18 @@ export class Replication {
     const failed = (error: unknown) => fail(error);
     this.#drains = { holding: true, due: () => this.#drainDue(), run: () => this.#drain(), failed };
     const resyncs = { holding: true, due: () => this.#resyncDue(), run: () => this.#resync(), failed };
-    this.#loop = new Loop(clock, [this.#drains, this.#uploads, this.#snapshots, resyncs]);
+    const overflows = new OverflowTask({
+      platform,
+      drainer: this.#drainer,
+      capture,
+      maxCacheSize: settings.maxCacheSize,
+      onOverflow: (droppedBytes, reason) => {
+        emit("cache-overflow", { droppedBytes });
+        emit("resync", { reason, phase: "needed" });
+      },
+      onFailed: fail,
+    });
+    this.#loop = new Loop(clock, [this.#drains, overflows, this.#uploads, this.#snapshots, resyncs]);
     database.policy = this.#gate;
   }
 
@@ -163,8 +179,12 @@ export class Replication {
     return true;
   }
 
+  get #uploadedPosition(): Position {
+    return this.#o.platform.cache.entries()[0]?.from ?? this.#drainer.record.cached;
+  }
+
   get #uploaded(): number {
-    return this.#o.platform.cache.entries()[0]?.from.txid ?? this.#drainer.record.cached.txid;
+    return this.#uploadedPosition.txid;
   }
 
   #drainDue(): number | null {
@@ -179,7 +199,10 @@ export class Replication {
     this.#gate.retry();
     await this.#drainer.drain();
     this.#commitAt = capture.pending ? platform.clock.now() : null;
-    if ((capture.captured.wal?.frame ?? 0) >= settings.checkpointPages) local.checkpoint("PASSIVE");
+    if ((capture.captured.wal?.frame ?? 0) < settings.checkpointPages) return;
+    fault("drain:before-checkpoint");
+    local.checkpoint("PASSIVE");
+    fault("drain:after-checkpoint");
   }
 
   #resyncDue(): number | null {
@@ -274,6 +297,8 @@ export class Replication {
     try {
       await this.#loop.run(this.#drains);
       await this.#waitFor(this.#o.started.capture.captured.txid, this.#ending.signal);
+      // Without a first snapshot nothing can be restored.
+      if (this.#snapshots.newest === null) await this.#loop.run(this.#snapshots);
     } catch (error) {
       this.#lastError = error;
     } finally {
@@ -290,6 +315,7 @@ export class Replication {
     const { platform, database, started } = this.#o;
     const { local, capture } = started;
     const settled = this.#drainer.record.resync === undefined && capture.broken === null;
+    fault("stop:before-checkpoint");
     const plain = !this.connected && settled && local.checkpoint("TRUNCATE") && !capture.pending;
     if (!plain) {
       // Connections stay open, or commits wait: the WAL stays as it is, and the gate marks a resync before it goes.
@@ -297,10 +323,12 @@ export class Replication {
       local.close();
       return;
     }
+    fault("stop:after-checkpoint");
     database.capture = null;
     if (detach) local.control.exec("PRAGMA journal_mode=delete");
     local.close();
     const fingerprint = detach ? null : platform.fingerprint();
+    fault("stop:before-record");
     await platform.cache.savePosition({ ...this.#drainer.record, wal: null, fingerprint });
   }
 }

@@ -70,10 +70,13 @@ export class Replicator extends ReplicatorEventTarget {
   async start(options: Pick<RestoreOptions, "onProgress"> = {}): Promise<void> {
     this.#require("created", "start");
     this.#state = "starting";
-    const { signal, autoRestore } = this.#settings;
+    const { signal, autoRestore, onUnknownLocal } = this.#settings;
     try {
       const restoreOptions = { ...options, ...(signal && { signal }) };
-      const started = await start({ ...this.#context(), autoRestore, restoreOptions }, this.#record);
+      const started = await start(
+        { ...this.#context(), autoRestore, onUnknownLocal, restoreOptions },
+        this.#record,
+      );
       this.#replication = new Replication({
         platform: this.#platform,
         store: this.#store,
@@ -211,11 +214,10 @@ export class Replicator extends ReplicatorEventTarget {
 const shims = new WeakMap<object, Map<string, ShimVfs>>();
 
 function shimOf({ sqlite3, shimName, baseVfs, canonicalPath }: Platform): ShimVfs {
-  let byName = shims.get(sqlite3);
-  if (byName === undefined) shims.set(sqlite3, (byName = new Map()));
-  let shim = byName.get(shimName);
-  if (shim === undefined)
-    byName.set(shimName, (shim = new ShimVfs(sqlite3, shimName, baseVfs, canonicalPath)));
+  const byName = shims.get(sqlite3) ?? new Map<string, ShimVfs>();
+  shims.set(sqlite3, byName);
+  const shim = byName.get(shimName) ?? new ShimVfs(sqlite3, shimName, baseVfs, canonicalPath);
+  byName.set(shimName, shim);
   return shim;
 }
 

@@ -10,12 +10,13 @@ import { listReplica, readClaim } from "./replica.ts";
 import { apply } from "./restore.ts";
 import type { StartContext } from "./start.ts";
 import { uploadHead } from "./upload.ts";
-import type { ShimVfs } from "./vfs/shim.ts";
 
 /** What `restore` did: `reason` says why it did nothing. */
 export type RestoreOutcome =
   | { readonly restored: true; readonly position: Position }
   | { readonly restored: false; readonly reason: "no-replica" | "database-exists" };
+
+type RestoreContext = Pick<StartContext, "platform" | "shim" | "database" | "store">;
 
 /**
  * Replaces a missing local database (or an existing one, with `overwrite`) by the replica's newest state. What the cache
@@ -23,12 +24,12 @@ export type RestoreOutcome =
  * replica; a throw, with nothing local touched.
  */
 export async function restoreDatabase(
-  context: Pick<StartContext, "platform" | "shim" | "store">,
+  context: RestoreContext,
   record: PositionRecord | null,
   options: RestoreOptions,
 ): Promise<{ outcome: RestoreOutcome; record: PositionRecord | null }> {
   const { overwrite, integrityCheck } = checkRestoreOptions(options);
-  const { platform, shim, store } = context;
+  const { platform, store } = context;
   const { codecs } = platform;
   const { signal } = options;
   if (!overwrite && platform.inspect() === "present")
@@ -54,7 +55,7 @@ export async function restoreDatabase(
       options.onProgress ?? (() => {}),
       signal,
     );
-    if (integrityCheck !== "none") checkIntegrity(platform, shim, target.path, integrityCheck, store.url);
+    if (integrityCheck !== "none") checkIntegrity(context, target.path, integrityCheck);
     fault("restore:before-finish");
     await target.finish(state.pageCount * state.pageSize);
     fault("restore:before-record");
@@ -78,7 +79,8 @@ export async function restoreDatabase(
   }
 }
 
-async function uploadBacklog(
+/** Uploads everything that the cache holds, in order. */
+export async function uploadBacklog(
   platform: Platform,
   store: StartContext["store"],
   record: PositionRecord,
@@ -91,31 +93,32 @@ async function uploadBacklog(
     await uploadHead(context, head, signal);
 }
 
-/** SQLite's own judgement of a file that is not in place yet. Throws BrokenReplicaError. */
+/** SQLite's own judgement of what was restored, before it counts as such. Throws BrokenReplicaError. */
 function checkIntegrity(
-  { sqlite3, dbPath }: Platform,
-  shim: ShimVfs,
+  { platform, shim, database, store }: RestoreContext,
   path: string,
   check: "quick" | "full",
-  replica: string,
 ): void {
-  const watched = shim.watch(path);
+  // Where files cannot be renamed the target is the database's own path, which is watched already.
+  const inPlace = path === database.path;
+  const watched = inPlace ? database : shim.watch(path);
   watched.admitting = true;
   try {
-    const db = new sqlite3.oo1.DB({ filename: path, flags: "w", vfs: shim.name });
+    const db = new platform.sqlite3.oo1.DB({ filename: path, flags: "w", vfs: shim.name });
     try {
       const answer = db.selectValue(
         check === "quick" ? "PRAGMA quick_check(1)" : "PRAGMA integrity_check(1)",
       );
       if (answer !== "ok")
-        throw new BrokenReplicaError(`${replica} restores to a damaged database: ${answer}`, {});
+        throw new BrokenReplicaError(`${store.url} restores to a damaged database: ${answer}`, {});
     } finally {
       db.close();
     }
   } catch (cause) {
     if (cause instanceof BrokenReplicaError) throw cause;
-    throw new LocalDatabaseError(dbPath, `the restored file cannot be checked: ${cause}`, { cause });
+    throw new LocalDatabaseError(platform.dbPath, `the restored file cannot be checked: ${cause}`, { cause });
   } finally {
-    shim.unwatch(watched);
+    watched.admitting = false;
+    if (!inPlace) shim.unwatch(watched);
   }
 }

@@ -139,6 +139,7 @@ export async function resync(
     };
     fault("resync:before-commit");
     await append.commit(entry, next);
+    fault("resync:after-commit");
     return next;
   } catch (error) {
     await append.abort();

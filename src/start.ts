@@ -1,5 +1,6 @@
+import { adoptLocal, adoptRemote, isFenced } from "./adopt.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
-import type { RestoreOptions } from "./config.ts";
+import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { genesisPosition } from "./format/genesis.ts";
@@ -22,6 +23,7 @@ export interface StartContext {
   readonly database: ShimDatabase;
   readonly store: ObjectStore;
   readonly autoRestore: boolean;
+  readonly onUnknownLocal: Settings["onUnknownLocal"];
   readonly restoreOptions: RestoreOptions;
 }
 
@@ -39,8 +41,10 @@ export interface Started {
  * continues the recorded position. No connection of the application exists yet.
  */
 export async function start(context: StartContext, loaded: PositionRecord | null): Promise<Started> {
-  const { platform } = context;
+  const { platform, onUnknownLocal } = context;
   let record = loaded;
+  if (record !== null && onUnknownLocal !== "error" && (await isFenced(context, record)))
+    record = await adopt(context, record);
   if (platform.inspect() === "absent") record = await startWithoutDatabase(context, record);
   for (;;) {
     const fingerprint = platform.fingerprint();
@@ -48,20 +52,27 @@ export async function start(context: StartContext, loaded: PositionRecord | null
     try {
       if (record === null) return await begin(context, local);
       requirePageSize(platform, local, record);
-      const decision = recover({
-        record,
-        wal: local.header(),
-        holdsRecordedFrame: record.wal !== null && local.wal.holds(record.wal),
-        fingerprint,
-      });
+      const holdsRecordedFrame = record.wal !== null && local.wal.holds(record.wal);
+      const decision = recover({ record, wal: local.header(), holdsRecordedFrame, fingerprint });
       if (decision.kind !== "replay") return await follow(context, local, record, decision);
-      local.close();
-      record = await replay(context, record, decision.reason);
+      throw new LostCommits(decision.reason);
     } catch (error) {
+      context.database.capture = null;
       local.close();
-      throw error;
+      if (error instanceof LostCommits) record = await replay(context, record!, error.message);
+      else if (error instanceof UnknownLocalHistoryError && onUnknownLocal !== "error")
+        record = await adopt(context, record);
+      else throw error;
     }
   }
+}
+
+/** The local database is older than what is recorded. Never leaves this file. */
+class LostCommits extends Error {}
+
+/** The application decided which side counts where nothing proves it. */
+function adopt(context: StartContext, record: PositionRecord | null): Promise<PositionRecord | null> {
+  return context.onUnknownLocal === "adopt-remote" ? adoptRemote(context) : adoptLocal(context, record);
 }
 
 /** No local database: restore it, or begin a new one where no replica is. */
@@ -139,7 +150,7 @@ async function knownState(context: StartContext, local: LocalDatabase, lineage: 
   }
   throw new UnknownLocalHistoryError(
     `${platform.dbPath} and ${store.url} both exist, differ, and nothing tells which is newer. ` +
-      "Restore with overwrite, or replicate to another prefix.",
+      "Decide with onUnknownLocal, or replicate to another prefix.",
   );
 }
 

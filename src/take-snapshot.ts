@@ -2,6 +2,7 @@ import type { Database } from "@sqlite.org/sqlite-wasm";
 import type { PositionRecord } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
 import { StateError } from "./errors.ts";
+import { fault } from "./faults.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import { metadataKey, snapshotKey } from "./format/keys.ts";
 import type { Position } from "./format/position.ts";
@@ -82,6 +83,7 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
       }),
       { signal },
     );
+    fault("snapshot:before-metadata");
     await writeMetadata(store, header, key, signal);
     return { key, position, pageCount, size };
   } finally {

@@ -1,23 +1,32 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
 import { ReplicaFencedError } from "./errors.ts";
+import type { Position } from "./format/position.ts";
 import type { Task } from "./loop.ts";
 import type { Clock } from "./platform.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
-import { type UploadContext, uploadHead } from "./upload.ts";
+import { checkTail } from "./tail.ts";
+import { ensureClaim, type UploadContext, uploadHead } from "./upload.ts";
 import { Waiters } from "./waiters.ts";
+
+/**
+ * Milliseconds after which the end of the chain is looked at again before anything is uploaded: half of the shortest time
+ * that level 0 is kept, since a key that retention deleted is free again (DESIGN: "Upload").
+ */
+const TAIL_CHECK_MS = 12 * 3600 * 1000;
 
 export interface UploadTaskOptions {
   readonly context: UploadContext;
   readonly clock: Clock;
   readonly intervalMs: number;
   readonly signal: AbortSignal;
+  /** The last position that is known to be in the store. */
+  readonly uploaded: () => Position;
   readonly onUploaded: (entry: CacheEntry, key: string) => void;
   readonly onFailed: (error: unknown) => void;
 }
 
 /** Ships the cache's entries in order, at its interval or at once when somebody waits; for good over once fenced. */
 export class UploadTask implements Task {
-  readonly holding = true;
   readonly #o: UploadTaskOptions;
   readonly #waiters = new Waiters();
   readonly #impatient = new Waiters();
@@ -25,10 +34,17 @@ export class UploadTask implements Task {
   lastUploadTime: number | null = null;
   failures = 0;
   capabilities: StoreCapabilities | null = null;
+  /** When the chain's end in the store was last known to be ours. */
+  #tailKnownAt = Number.NEGATIVE_INFINITY;
   fenced: ReplicaFencedError | null = null;
 
   constructor(options: UploadTaskOptions) {
     this.#o = options;
+  }
+
+  /** A look at the end of the chain is not worth staying alive for. */
+  get holding(): boolean {
+    return this.awaited || this.#o.context.cache.entries().length > 0;
   }
 
   get awaited(): boolean {
@@ -47,6 +63,11 @@ export class UploadTask implements Task {
     await this.#impatient.wait(txid, signal);
   }
 
+  /** Sees to it that the prefix is ours. A snapshot of a database without commits has no segment that would. */
+  async claim(): Promise<void> {
+    await ensureClaim(this.#o.context, this.#o.signal);
+  }
+
   /** Nothing will be uploaded any more. */
   end(reason: unknown): void {
     this.#waiters.fail(reason);
@@ -54,23 +75,37 @@ export class UploadTask implements Task {
   }
 
   due(): number | null {
-    if (this.fenced !== null || this.#o.context.cache.entries().length === 0) return null;
-    return this.awaited ? this.#o.clock.now() : this.#notBefore;
+    if (this.fenced !== null) return null;
+    const now = this.#o.clock.now();
+    if (this.#tailKnownAt === Number.NEGATIVE_INFINITY) return now;
+    if (this.#o.context.cache.entries().length === 0) return null;
+    return this.awaited ? now : this.#notBefore;
   }
 
   async run(): Promise<void> {
     const { context, clock, signal, intervalMs, onUploaded } = this.#o;
     if (this.fenced !== null) throw this.fenced;
+    if (clock.now() - this.#tailKnownAt > TAIL_CHECK_MS) await this.#checkTail();
+    if (context.cache.entries().length === 0) return;
     this.capabilities ??= await context.store.capabilities({ signal });
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
       const key = await uploadHead(context, head, signal);
       this.lastUploadTime = clock.now();
+      this.#tailKnownAt = this.lastUploadTime;
       this.failures = 0;
       onUploaded(head, key);
       this.#waiters.settle(head.to.txid);
       this.#impatient.settle(head.to.txid);
     }
     this.#notBefore = clock.now() + intervalMs;
+  }
+
+  async #checkTail(): Promise<void> {
+    const { context, clock, signal, uploaded } = this.#o;
+    const at = clock.now();
+    const pending = context.cache.entries().length > 0;
+    await checkTail(context.store, context.claim.lineage, uploaded(), pending, signal);
+    this.#tailKnownAt = at;
   }
 
   failed(error: unknown): boolean {

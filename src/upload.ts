@@ -53,6 +53,7 @@ export async function ensureClaim(context: UploadContext, signal?: AbortSignal):
         "Restore from it, or replicate to another prefix.",
       { writer: standing.writer },
     );
+  fault("upload:after-claim");
   context.claimed = true;
 }
 

@@ -43,6 +43,9 @@ export interface WriteCache {
   /** The bytes of an entry, readable again and again until it is acknowledged, replaced or dropped. */
   read(entry: CacheEntry): PutBody;
 
+  /** Exactly `length` bytes of an entry from `offset`. Throws CacheError where the entry has fewer. */
+  readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array>;
+
   /**
    * Removes the head, which must be `entry`, after its upload. The position record stays. A failed ack is tried again;
    * until it succeeds the entry is listed, while its bytes may be gone.

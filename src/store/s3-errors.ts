@@ -112,6 +112,14 @@ export function toStoreError(thrown: unknown, { operation, key }: Attempt): Stor
   });
 }
 
+/** What a credential provider threw: "network" where it could not reach whom it asks, else "access-denied". */
+export function toCredentialsError(thrown: unknown): StoreError {
+  const error = (typeof thrown === "object" && thrown !== null ? thrown : { message: thrown }) as SdkError;
+  const words = withoutSecrets(String(error.message ?? ""));
+  const kind = isNetworkFailure(error) ? "network" : "access-denied";
+  return new StoreError(kind, `the provider of credentials failed${words === "" ? "" : `: ${words}`}`);
+}
+
 /** True where other keys may help: these have expired, were withdrawn, or the answer (to HEAD) does not say. */
 export function mayNeedNewCredentials(thrown: unknown): boolean {
   const error = thrown as SdkError | null;

@@ -34,6 +34,7 @@ export interface S3ClientConfig {
   responseChecksumValidation: "WHEN_REQUIRED";
   // biome-ignore lint/suspicious/noExplicitAny: options, or the handler of another client.
   requestHandler: any;
+  logger: { debug(): void; info(): void; warn(): void; error(): void };
 }
 export interface S3Client {
   /** `systemClockOffset`: milliseconds to add to our clock for the server's; the SDK learns it from each answer. */

@@ -59,8 +59,8 @@ export class Abi {
     this.#bytes = new Uint8Array(this.#memory.buffer);
     this.#view = new DataView(this.#memory.buffer);
     const capi = sqlite3.capi as unknown as Record<string, { structInfo: StructInfo }>;
-    this.ioMethods = capi["sqlite3_io_methods"]!.structInfo;
-    this.vfs = capi["sqlite3_vfs"]!.structInfo;
+    this.ioMethods = capi.sqlite3_io_methods!.structInfo;
+    this.vfs = capi.sqlite3_vfs!.structInfo;
   }
 
   /** The module's memory. Never keep it: the memory moves when it grows. */

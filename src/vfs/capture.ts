@@ -266,7 +266,9 @@ export class Capture {
     if (last > 0 && this.#pgnos.subarray(0, last).includes(0))
       this.#scan(1, last, (frame, pgno) => this.stage(frame, pgno));
     const slots = new Map<number, number>();
-    pgnos.forEach((pgno, slot) => slots.set(pgno, slot));
+    pgnos.forEach((pgno, slot) => {
+      slots.set(pgno, slot);
+    });
     const frames = new Uint32Array(pgnos.length);
     for (let frame = 1; frame <= last; frame++) {
       const slot = slots.get(this.#pgnos[frame - 1]!);

@@ -202,7 +202,7 @@ export class ShimVfs {
   #copyMethods(methods: Pointer, replaced: Record<string, (...args: never[]) => unknown>): Pointer {
     const { abi } = this;
     const copy = abi.allocate(abi.ioMethods.sizeof);
-    abi.bytes.copyWithin(copy, methods, methods + abi.ioMethods.members["xShmMap"]!.offset);
+    abi.bytes.copyWithin(copy, methods, methods + abi.ioMethods.members.xShmMap!.offset);
     abi.poke32(copy, 2); // iVersion: with shared memory, without memory-mapped reads
     for (const [name, method] of Object.entries(replaced)) {
       const { offset, signature } = abi.ioMethods.members[name]!;

@@ -22,7 +22,6 @@ export function startChild(folder: string, program: string, args: readonly strin
 
 /** Runs a program to its end. Throws with its output when it fails or takes too long. */
 export async function run(folder: string, program: string, ...args: string[]): Promise<string> {
-  const t0 = Date.now();
   try {
     const { stdout } = await promisify(execFile)(program, args, {
       cwd: folder,
@@ -30,7 +29,6 @@ export async function run(folder: string, program: string, ...args: string[]): P
       timeout: STEP_TIMEOUT_MS,
       killSignal: "SIGKILL",
     });
-    console.log(program, args.slice(0, 3), Date.now() - t0);
     return stdout;
   } catch (error) {
     appendFileSync(join(folder, "log", "output.log"), `${program}: ${error}\n`);

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import type { CacheEntry, CacheState, PositionRecord, WriteCache } from "../../src/cache/write-cache.ts";
+import { CacheError } from "../../src/errors.ts";
 import type { Position } from "../../src/format/position.ts";
 import { collect, type PutBody } from "../../src/store/object-store.ts";
 
@@ -174,6 +175,13 @@ export function writeCacheSuite(name: string, open: () => Promise<OpenedCache>):
         for await (const _ of chunksOf(body)) break;
         expect(await collectBody(body)).toEqual(object(0, 1));
         expect(sizeOf(body)).toBe(object(0, 1).length);
+      });
+
+      test("reads ranges, and refuses one beyond the end", async () => {
+        const whole = object(1, 2);
+        expect(await cache.readRange(entryOf(1, 2), 3, 5)).toEqual(whole.slice(3, 8));
+        expect(await cache.readRange(entryOf(1, 2), 0, whole.length)).toEqual(whole);
+        await expect(cache.readRange(entryOf(1, 2), 1, whole.length)).rejects.toBeInstanceOf(CacheError);
       });
 
       test("works while a segment is appended", async () => {

@@ -1,0 +1,79 @@
+import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { LocalDatabaseError, ReplicaFencedError } from "./errors.ts";
+import { fault } from "./faults.ts";
+import { randomId } from "./format/id.ts";
+import { plan } from "./plan.ts";
+import { listReplica, openStored, readClaim } from "./replica.ts";
+import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
+import type { StartContext } from "./start.ts";
+import { checkTail } from "./tail.ts";
+
+/** Whether the replica went on without us: asked at start, where `onUnknownLocal` may then decide. */
+export async function isFenced(context: StartContext, record: PositionRecord): Promise<boolean> {
+  const { platform, store, restoreOptions } = context;
+  const entries = platform.cache.entries();
+  const uploaded = entries[0]?.from ?? record.cached;
+  try {
+    await checkTail(store, record.lineage, uploaded, entries.length > 0, restoreOptions.signal);
+    await uploadBacklog(platform, store, record, restoreOptions.signal);
+    return false;
+  } catch (error) {
+    if (error instanceof ReplicaFencedError) return true;
+    throw error;
+  }
+}
+
+/** The replica's newest state replaces the local database. What the local one held beyond it is given up. */
+export async function adoptRemote(context: StartContext): Promise<PositionRecord | null> {
+  await discardEntries(context.platform.cache);
+  fault("adopt:before-restore");
+  const { record } = await restoreDatabase(context, null, { ...context.restoreOptions, overwrite: true });
+  return record;
+}
+
+/**
+ * The local database goes on where the replica ends: a record at the end of the chain that asks for a resync, which then
+ * uploads all of the local database as one transaction. The replica's history stays.
+ */
+export async function adoptLocal(
+  context: StartContext,
+  record: PositionRecord | null,
+): Promise<PositionRecord> {
+  const { platform, store, restoreOptions } = context;
+  const { cache, codecs, clock } = platform;
+  const { signal } = restoreOptions;
+  const claim = await readClaim(store, signal);
+  const chosen = claim && plan(await listReplica(store, signal), store.url);
+  if (!claim || !chosen)
+    throw new LocalDatabaseError(
+      platform.dbPath,
+      `cannot go on where ${store.url} ends: nothing was uploaded there`,
+    );
+  const last = chosen.segments.at(-1) ?? chosen.snapshot;
+  const { to, header, pageSize, pageCount } = await openStored(store, last, codecs, signal);
+  await discardEntries(cache);
+  const next: PositionRecord = {
+    version: 1,
+    lineage: claim.lineage,
+    writer: record?.writer ?? randomId(),
+    cached: to,
+    pageSize,
+    pageCount,
+    time: Math.max(clock.now(), header.commits.last),
+    wal: null,
+    fingerprint: null,
+    resync: "the local database was chosen over the replica's newest state",
+  };
+  fault("adopt:before-record");
+  await cache.savePosition(next);
+  return next;
+}
+
+/** Lets go of everything that waits for upload; the mark comes first, so that a crash in between is noticed. */
+async function discardEntries(cache: WriteCache): Promise<void> {
+  const [head] = cache.entries();
+  if (head === undefined) return;
+  await cache.markResync("its backlog was given up");
+  await cache.dropBacklog();
+  await cache.ack(head);
+}

@@ -1,0 +1,67 @@
+export interface Row {
+  readonly what: string;
+  readonly value: string;
+  /** What it has to reach; absent: information. */
+  readonly goal?: string;
+  readonly reached?: boolean;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Median of the ratios of neighbours in time: what disturbs the machine disturbs both of a pair. */
+export function pairedRatio(base: readonly number[], ours: readonly number[]): number {
+  return median(ours.map((value, i) => base[i]! / value));
+}
+
+export function milliseconds(value: number): string {
+  return value < 10_000 ? `${value.toFixed(value < 10 ? 1 : 0)} ms` : `${(value / 1000).toFixed(1)} s`;
+}
+
+export function mebibytes(value: number): string {
+  return `${(value / 2 ** 20).toFixed(1)} MiB`;
+}
+
+export function atLeast(what: string, ratio: number, goal: number, absolute: string): Row {
+  return {
+    what,
+    value: `${ratio.toFixed(2)}× (${absolute})`,
+    goal: `≥ ${goal.toFixed(2)}×`,
+    reached: ratio >= goal,
+  };
+}
+
+export function atMost(
+  what: string,
+  value: number,
+  goal: number,
+  format: (value: number) => string,
+  absolute?: string,
+): Row {
+  return {
+    what,
+    value: absolute === undefined ? format(value) : `${format(value)} (${absolute})`,
+    goal: `≤ ${format(goal)}`,
+    reached: value <= goal,
+  };
+}
+
+export function printTable(rows: readonly Row[]): void {
+  const widths = [0, 0, 0];
+  const cells = rows.map(({ what, value, goal, reached }) => {
+    const mark = reached === undefined ? "" : reached ? " ok" : " NOT REACHED";
+    const row = [what, value, `${goal ?? ""}${mark}`];
+    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i]!, cell.length);
+    return row;
+  });
+  for (const row of cells)
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join("  ")
+        .trimEnd(),
+    );
+}

@@ -1,0 +1,134 @@
+import { SqliteReplicator } from "../../node/index.ts";
+import { peakRss, StallProbe } from "./probe.ts";
+import { commitRows, fillWithText, randomNumbers } from "./workload.ts";
+
+export interface SnapshotResult {
+  readonly ms: number;
+  readonly peakRss: number;
+  readonly rssBefore: number;
+  readonly longestStallMs: number;
+  readonly nextLongestStallMs: number;
+  readonly stallsOver20Ms: number;
+  /** Committed by the application meanwhile. */
+  readonly commits: number;
+}
+
+/** Replicates a large database that has no replica yet: its first snapshot, while an application commits. */
+export async function measureSnapshot(
+  dbPath: string,
+  replica: string,
+  options: { readonly idle?: boolean } = {},
+): Promise<SnapshotResult> {
+  const replicator = await SqliteReplicator.create({ dbPath, replica, snapshotIntervalSecs: 0 });
+  const done = new Promise<void>((resolve, reject) => {
+    replicator.addEventListener("snapshot", () => resolve());
+    replicator.addEventListener("error", ({ detail }) => reject(detail));
+  });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  const rssBefore = process.memoryUsage.rss();
+  const stalls = new StallProbe();
+  const began = performance.now();
+  let commits = 0;
+  const app = setInterval(() => {
+    if (options.idle) return;
+    commitRows(db, 2, commits);
+    commits += 2;
+  }, 20);
+  await done;
+  const ms = performance.now() - began;
+  const { longestMs, nextLongestMs, over20Ms } = stalls.end();
+  clearInterval(app);
+  const result = {
+    ms,
+    peakRss: peakRss(),
+    rssBefore,
+    longestStallMs: longestMs,
+    nextLongestStallMs: nextLongestMs,
+    stallsOver20Ms: over20Ms,
+    commits,
+  };
+  db.close();
+  await replicator.stop();
+  return result;
+}
+
+/** Puts `count` segments behind the snapshot of a replica. */
+export async function addSegments(dbPath: string, replica: string, count: number): Promise<void> {
+  const replicator = await SqliteReplicator.create({ dbPath, replica, snapshotIntervalSecs: 0 });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  const random = randomNumbers(3);
+  const last = Number(db.selectValue("SELECT max(id) FROM notes"));
+  for (let i = 0; i < count; i++) {
+    db.exec("BEGIN");
+    for (let row = 0; row < 4; row++)
+      db.exec({
+        sql: "UPDATE notes SET title = ? WHERE id = ?",
+        bind: [`edited ${i}`, 1 + Math.floor(random() * last)],
+      });
+    db.exec("COMMIT");
+    await replicator.flush();
+  }
+  db.close();
+  await replicator.stop();
+}
+
+export interface DrainResult {
+  readonly ms: number;
+  readonly commitMs: number;
+  readonly walBytes: number;
+  readonly frames: number;
+  readonly rssBefore: number;
+  readonly rssPeak: number;
+  readonly longestStallMs: number;
+  readonly nextLongestStallMs: number;
+}
+
+/** One transaction of `bytes`, drained by the timer, step by step between turns of the event loop. */
+export async function measureDrain(
+  dbPath: string,
+  replica: string,
+  bytes: number,
+  synchronous: string,
+): Promise<DrainResult> {
+  const replicator = await SqliteReplicator.create({
+    dbPath,
+    replica,
+    syncIntervalMs: 50,
+    uploadIntervalMs: 3_600_000,
+    snapshotIntervalSecs: 0,
+  });
+  await replicator.start();
+  await replicator.snapshot();
+  const db = replicator.openDatabase();
+  db.exec(`PRAGMA synchronous=${synchronous}; PRAGMA cache_spill=on; CREATE TABLE warm(x)`);
+  await replicator.flush();
+  db.exec("BEGIN");
+  fillWithText(db, bytes, 5);
+  const commitBegan = performance.now();
+  db.exec("COMMIT");
+  const commitMs = performance.now() - commitBegan;
+  const { walFrames } = replicator.status();
+  globalThis.gc?.();
+  const rssBefore = process.memoryUsage.rss();
+  const cached = new Promise<void>((resolve) => replicator.addEventListener("wal", () => resolve()));
+  const began = performance.now();
+  const stalls = new StallProbe();
+  await cached;
+  const ms = performance.now() - began;
+  const { longestMs, nextLongestMs, peakRss } = stalls.end();
+  const result = {
+    ms,
+    commitMs,
+    walBytes: walFrames * 4120,
+    frames: walFrames,
+    rssBefore,
+    rssPeak: peakRss,
+    longestStallMs: longestMs,
+    nextLongestStallMs: nextLongestMs,
+  };
+  db.close();
+  await replicator.stop();
+  return result;
+}

@@ -1,0 +1,186 @@
+/** One life of a process that writes to a replicated database, and that the crash tests cut short. */
+import { existsSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import type { Database } from "@sqlite.org/sqlite-wasm";
+import { SqliteReplicator } from "../../node/index.ts";
+import { armSelfKill, type SelfKill } from "./kill-self.ts";
+import { Random } from "./random.ts";
+
+export interface Life {
+  readonly folder: string;
+  readonly seed: number;
+  /** What lives before were told: the last row, and the last transaction. */
+  readonly lastRow: number;
+  readonly lastTxid: number;
+  readonly transactions: number;
+  readonly kill: SelfKill | null;
+}
+
+const life = JSON.parse(process.argv[2]!) as Life;
+const random = new Random(life.seed);
+
+/** Synchronous: what is said has been said when the process dies. */
+function say(...words: (string | number)[]): void {
+  writeSync(1, `${words.join(" ")}\n`);
+}
+
+function requireThat(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Error(what);
+}
+
+function create(name: string): Promise<SqliteReplicator> {
+  return SqliteReplicator.create({
+    dbPath: join(life.folder, name),
+    replica: `file://${life.folder}/replica`,
+    snapshotIntervalSecs: 0,
+    syncIntervalMs: random.pick([1, 5, 1000]),
+    uploadIntervalMs: random.pick([0, 5, 1000]),
+    checkpointPages: random.pick([1, 30, 1000]),
+    stopTimeoutMs: 10_000,
+  });
+}
+
+async function main(): Promise<void> {
+  if (life.kill !== null) armSelfKill(life.kill);
+  say("creating");
+  const replicator = await create("live.db");
+  watch(replicator);
+  await replicator.start({ onProgress: ({ pages }) => say("restoring", pages) });
+  say("started");
+  const open = () => {
+    const db = replicator.openDatabase();
+    db.exec(`PRAGMA synchronous=${random.pick(["FULL", "NORMAL", "OFF"])}`);
+    db.exec(`PRAGMA cache_size=${random.pick([5, 20, 500])}`);
+    db.exec(`PRAGMA wal_autocheckpoint=${random.pick([0, 10, 100, 1000])}`);
+    return db;
+  };
+  const writers = [open(), open()];
+  const reader = open();
+  checkLocal(replicator, writers[0]!);
+  await replicator.flush();
+  // Segments alone restore nothing, and the first snapshot may not have been taken yet.
+  if (!existsSync(join(life.folder, "replica/snapshots"))) await replicator.snapshot();
+  await checkReplica(writers[0]!);
+  say("verified");
+  await work(replicator, writers, reader);
+  say("stopping");
+  if (random.chance(0.8)) for (const db of [...writers, reader]) db.close();
+  const { uploaded } = await replicator.stop();
+  requireThat(uploaded, "stop() left something behind");
+  say("stopped");
+  process.exit(0);
+}
+
+/** Tells of every event; the watermarks are in order at each, and never go back. */
+function watch(replicator: SqliteReplicator): void {
+  let last = replicator.status();
+  const check = () => {
+    const now = replicator.status();
+    const ordered = now.uploaded <= now.cached && now.cached <= now.captured;
+    const forward =
+      now.uploaded >= last.uploaded && now.cached >= last.cached && now.captured >= last.captured;
+    requireThat(
+      ordered && forward,
+      `watermarks: ${JSON.stringify(last)} and then ${JSON.stringify(now)}`,
+    );
+    last = now;
+  };
+  for (const type of ["wal", "upload", "snapshot", "snapshot-progress"] as const)
+    replicator.addEventListener(type, () => {
+      say(type);
+      check();
+    });
+  replicator.addEventListener("resync", ({ detail }) => say("resync", detail.phase, detail.reason));
+  for (const type of ["error", "fenced"] as const)
+    replicator.addEventListener(type, ({ detail }) => {
+      throw new Error(`${type} event`, { cause: detail });
+    });
+}
+
+function checkLocal(replicator: SqliteReplicator, db: Database): void {
+  requireThat(db.selectValue("PRAGMA integrity_check") === "ok", "integrity");
+  db.exec(`
+    CREATE TABLE IF NOT EXISTS t(n INTEGER PRIMARY KEY, body BLOB);
+    CREATE INDEX IF NOT EXISTS t_size ON t(length(body), n);
+    CREATE TABLE IF NOT EXISTS total(bytes INTEGER);
+    INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total)`);
+  const { captured } = replicator.status();
+  requireThat(captured >= life.lastTxid, `transaction ${captured}, acknowledged were ${life.lastTxid}`);
+  const [count, last, bytes, total] = db.selectArray(
+    "SELECT count(*), ifnull(max(n), 0), ifnull(sum(length(body)), 0), (SELECT bytes FROM total) FROM t",
+  ) as number[];
+  requireThat(count === last, `${count} rows up to ${last}`);
+  requireThat(last! >= life.lastRow, `row ${last}, acknowledged were ${life.lastRow}`);
+  requireThat(bytes === total, `half of a transaction: ${bytes} bytes of ${total}`);
+}
+
+/** What the replica restores to is, byte for byte, what the connection reads. */
+async function checkReplica(db: Database): Promise<void> {
+  const path = join(life.folder, "copy.db");
+  for (const suffix of ["", "-wal", "-sluice"]) rmSync(path + suffix, { recursive: true, force: true });
+  const copy = await create("copy.db");
+  const { restored } = await copy.restore();
+  requireThat(restored, "there is a replica");
+  await copy.stop();
+  const bytes = readFileSync(path);
+  const pages = db.selectValues("SELECT data FROM sqlite_dbpage") as Uint8Array[];
+  const live = Buffer.concat(pages);
+  requireThat(bytes.equals(live), `the replica differs: ${bytes.length} and ${live.length} bytes`);
+}
+
+async function work(
+  replicator: SqliteReplicator,
+  writers: readonly Database[],
+  reader: Database,
+): Promise<void> {
+  let reading = false;
+  for (let i = 0; i < life.transactions; i++) {
+    const db = random.pick(writers);
+    if (random.chance(0.1)) spillAndRollBack(db);
+    const row = transaction(db);
+    say("committed", row, replicator.status().captured);
+    if (random.chance(0.2)) {
+      reader.exec(reading ? "COMMIT" : "BEGIN; SELECT count(*) FROM t");
+      reading = !reading;
+    }
+    if (random.chance(0.1))
+      db.exec(`PRAGMA wal_checkpoint(${random.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"])})`);
+    if (!reading && random.chance(0.02)) db.exec("VACUUM");
+    if (random.chance(0.3)) await new Promise((resolve) => setImmediate(resolve));
+    if (random.chance(0.05)) await new Promise((resolve) => setTimeout(resolve, 10));
+    if (random.chance(0.05)) await replicator.flush();
+    if (random.chance(0.03)) await replicator.snapshot();
+  }
+  if (reading) reader.exec("COMMIT");
+}
+
+function transaction(db: Database): number {
+  db.exec("BEGIN IMMEDIATE");
+  let row = Number(db.selectValue("SELECT ifnull(max(n), 0) FROM t"));
+  let grown = 0;
+  for (let i = random.spread(12); i > 0; i--) {
+    const body = random.bytes(someSize());
+    db.exec({ sql: "INSERT INTO t VALUES(?, ?)", bind: [++row, body] });
+    grown += body.length;
+  }
+  for (let i = random.integer(0, 3); i > 0; i--) {
+    const at = random.integer(1, row);
+    const body = random.bytes(random.chance(0.5) ? 0 : someSize());
+    grown += body.length - Number(db.selectValue("SELECT length(body) FROM t WHERE n = ?", [at]));
+    db.exec({ sql: "UPDATE t SET body = ? WHERE n = ?", bind: [body, at] });
+  }
+  db.exec({ sql: "UPDATE total SET bytes = bytes + ?", bind: [grown] });
+  db.exec("COMMIT");
+  return row;
+}
+
+function spillAndRollBack(db: Database): void {
+  db.exec("BEGIN IMMEDIATE; UPDATE t SET body = zeroblob(length(body) + 1000)");
+  db.exec("ROLLBACK");
+}
+
+function someSize(): number {
+  return random.chance(0.05) ? random.integer(5_000, 40_000) : random.integer(0, 600);
+}
+
+await main();

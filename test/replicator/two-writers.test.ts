@@ -1,0 +1,178 @@
+import { copyFileSync, cpSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import {
+  MemoryStore,
+  type ObjectStore,
+  ReplicaFencedError,
+  type SqliteReplicator,
+  type SqliteReplicatorConfig,
+  UnknownLocalHistoryError,
+} from "../../node/index.ts";
+import { createTable, insert, next, rows, useReplicators } from "./fixture.ts";
+
+const use = useReplicators();
+
+async function started(dbPath: string, store: ObjectStore, config: Partial<SqliteReplicatorConfig> = {}) {
+  const replicator = await use.create(dbPath, store, config);
+  await replicator.start();
+  const db = replicator.openDatabase();
+  createTable(db);
+  return { replicator, db };
+}
+
+async function contents(dbPath: string, store: ObjectStore): Promise<unknown[]> {
+  const replicator = await use.create(dbPath, store);
+  await replicator.start();
+  const db = replicator.openDatabase();
+  const found = rows(db);
+  db.close();
+  await replicator.stop();
+  return found;
+}
+
+/** A writer whose replica another one, restored from it, has extended. */
+async function overtaken() {
+  const folder = use.folder();
+  const store = new MemoryStore();
+  const a = await started(join(folder, "a.db"), store);
+  insert(a.db, "common");
+  await a.replicator.flush();
+  await a.replicator.snapshot();
+  const b = await started(join(folder, "b.db"), store);
+  insert(b.db, "by b");
+  await b.replicator.flush();
+  return { folder, store, a, b };
+}
+
+describe("two writers on one replica", () => {
+  test("exactly one continues; the other is told, and its database still works", async () => {
+    const { folder, store, a, b } = await overtaken();
+    const fenced = next(a.replicator, "fenced");
+    insert(a.db, "by a");
+    await expect(a.replicator.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
+    expect(await fenced).toBeInstanceOf(ReplicaFencedError);
+    expect(a.replicator.status().state).toBe("fenced");
+    for (let i = 0; i < 3000; i++) insert(a.db, `a goes on ${i}`); // past a checkpoint and a restart of the WAL
+    expect(a.db.selectValue("PRAGMA integrity_check")).toBe("ok");
+    expect(a.replicator.status().walFrames).toBeLessThan(3000);
+    insert(b.db, "by b again");
+    await b.replicator.flush();
+    expect(await contents(join(folder, "c.db"), store)).toEqual(["common", "by b", "by b again"]);
+    a.db.close();
+    b.db.close();
+  });
+
+  test("a writer that comes back after another took over is told at its start", async () => {
+    const { folder, store, a, b } = await overtaken();
+    a.db.close();
+    await a.replicator.stop().catch(() => undefined);
+    const again = await use.create(join(folder, "a.db"), store);
+    const fenced = next(again, "fenced");
+    await again.start();
+    expect(await fenced).toBeInstanceOf(ReplicaFencedError);
+    b.db.close();
+  });
+
+  test.each([
+    ["adopt-remote", ["common", "by b"]],
+    ["adopt-local", ["common", "by a"]],
+  ] as const)("%s gets the fenced one out", async (onUnknownLocal, expected) => {
+    const { folder, store, a, b } = await overtaken();
+    b.db.close();
+    await b.replicator.stop();
+    insert(a.db, "by a");
+    await expect(a.replicator.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
+    a.db.close();
+    await a.replicator.stop();
+    const again = await started(join(folder, "a.db"), store, { onUnknownLocal });
+    expect(rows(again.db)).toEqual(expected);
+    insert(again.db, "went on");
+    await again.replicator.waitUntilUploaded();
+    expect(again.replicator.status().state).toBe("running");
+    expect(await contents(join(folder, "d.db"), store)).toEqual([...expected, "went on"]);
+    again.db.close();
+  });
+
+  test("of ten that begin at once on an empty prefix, one claims it", async () => {
+    const folder = use.folder();
+    const store = new MemoryStore();
+    const writers = await Promise.all(
+      Array.from({ length: 10 }, async (_, i) => {
+        const replicator = await use.create(join(folder, `w${i}.db`), store, { autoRestore: false });
+        await replicator.start().catch(() => undefined);
+        return replicator;
+      }),
+    );
+    const running = writers.filter((writer) => writer.status().state !== "created");
+    const outcome = async (writer: SqliteReplicator) => {
+      const db = writer.openDatabase();
+      createTable(db);
+      insert(db, "mine");
+      const won = await writer.waitUntilUploaded().then(
+        () => true,
+        (error) => {
+          expect(error).toBeInstanceOf(ReplicaFencedError);
+          return false;
+        },
+      );
+      db.close();
+      return won;
+    };
+    const won = await Promise.all(running.map(outcome));
+    expect(won.filter(Boolean)).toHaveLength(1);
+  });
+});
+
+describe("a local database of unknown history", () => {
+  test.each(["adopt-local", "adopt-remote"] as const)("is refused, unless %s", async (onUnknownLocal) => {
+    const folder = use.folder();
+    const store = new MemoryStore();
+    const first = await started(join(folder, "a.db"), store);
+    insert(first.db, "remote");
+    await first.replicator.flush();
+    await first.replicator.snapshot();
+    first.db.close();
+    await first.replicator.stop();
+    // The same folder's database goes on without its cache: an older volume, a lost cache, a copy on staging.
+    cpSync(join(folder, "a.db"), join(folder, "b.db"));
+    const other = await started(join(folder, "b.db"), new MemoryStore());
+    insert(other.db, "local");
+    other.db.close();
+    await other.replicator.stop();
+    rmSync(join(folder, "b.db-sluice"), { recursive: true });
+
+    const refused = await use.create(join(folder, "b.db"), store);
+    await expect(refused.start()).rejects.toBeInstanceOf(UnknownLocalHistoryError);
+    await refused.stop();
+    expect(await contents(join(folder, "untouched.db"), store)).toEqual(["remote"]);
+
+    const decided = await started(join(folder, "b.db"), store, { onUnknownLocal });
+    const expected = onUnknownLocal === "adopt-local" ? ["remote", "local"] : ["remote"];
+    expect(rows(decided.db)).toEqual(expected);
+    insert(decided.db, "later");
+    await decided.replicator.waitUntilUploaded();
+    expect(await contents(join(folder, "c.db"), store)).toEqual([...expected, "later"]);
+    decided.db.close();
+  });
+
+  test("is followed when it equals the replica page by page", async () => {
+    const folder = use.folder();
+    const store = new MemoryStore();
+    const first = await started(join(folder, "a.db"), store);
+    insert(first.db, "one");
+    await first.replicator.flush();
+    await first.replicator.snapshot();
+    first.db.close();
+    await first.replicator.stop();
+    copyFileSync(join(folder, "a.db"), join(folder, "b.db"));
+    const copy = await use.create(join(folder, "b.db"), store);
+    await copy.start();
+    const db = copy.openDatabase();
+    insert(db, "two");
+    await copy.waitUntilUploaded();
+    expect(copy.status().state).toBe("running");
+    db.close();
+    expect(await contents(join(folder, "c.db"), store)).toEqual(["one", "two"]);
+  });
+});
