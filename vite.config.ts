@@ -19,7 +19,7 @@ export default defineConfig({
     minify: false,
     sourcemap: true,
     lib: {
-      entry: { node: "node/index.ts", web: "web/index.ts", demo: "node/demo/main.ts" },
+      entry: { node: "node/index.ts", web: "web/index.ts", cli: "node/cli.ts", demo: "node/demo/main.ts" },
       formats: ["es"],
     },
     rolldownOptions: {
@@ -30,6 +30,7 @@ export default defineConfig({
   },
   optimizeDeps: { exclude: ["@sqlite.org/sqlite-wasm"] },
   test: {
+    reporters: ["default", "./scripts/closing-line-reporter.ts"],
     projects: [
       {
         extends: true,

@@ -9,18 +9,22 @@ import {
   commonFields,
   refuseUnknown,
 } from "../src/config.ts";
-import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
+import { LocalDatabaseError } from "../src/errors.ts";
 import { Replicator } from "../src/replicator.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { loadCodecs } from "./compression.ts";
-import { DirectoryStore } from "./directory-store.ts";
+import { openStore, type ReplicaLocation } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
 
 export * from "../src/public.ts";
-export { DirectoryStore };
+export { DirectoryStore } from "./directory-store.ts";
+export { openStore, type ReplicaLocation, type S3Options } from "./open-store.ts";
 
 /** How to replicate a database in Node. */
-export interface SqliteReplicatorConfig extends CommonConfig {
+export interface SqliteReplicatorConfig extends CommonConfig, ReplicaLocation {
+  /** `s3://bucket/prefix/`, `file:///folder`, or an ObjectStore. Or `s3Bucket` and `s3Prefix`. */
+  readonly replica?: string | ObjectStore;
+
   /** Path of the database file. Its folder must exist. */
   readonly dbPath: string;
   /** Folder of the write cache. Default: `<dbPath>-sluice`, beside the database, so that they travel together. */
@@ -31,7 +35,17 @@ export interface SqliteReplicatorConfig extends CommonConfig {
   readonly unsafeNoLock?: boolean;
 }
 
-const fields = [...commonFields, "dbPath", "cacheDir", "sqlite3", "unsafeNoLock"];
+const fields = [
+  ...commonFields,
+  "replica",
+  "s3Bucket",
+  "s3Prefix",
+  "s3",
+  "dbPath",
+  "cacheDir",
+  "sqlite3",
+  "unsafeNoLock",
+];
 
 /** Continuous replication of one SQLite database. See `create`. */
 export class SqliteReplicator extends Replicator {
@@ -46,7 +60,7 @@ export class SqliteReplicator extends Replicator {
     const cacheDir =
       config.cacheDir === undefined ? `${dbPath}-sluice` : checkString("cacheDir", config.cacheDir);
     const unsafeNoLock = checkBoolean("unsafeNoLock", config.unsafeNoLock, false);
-    const store = openStore(config.replica);
+    const store = openStore(config);
     if (!existsSync(dirname(dbPath))) throw new LocalDatabaseError(dbPath, "its folder does not exist");
     const codecs = await loadCodecs();
     const sqlite3 = config.sqlite3 ?? (await sharedModule());
@@ -59,20 +73,6 @@ export class SqliteReplicator extends Replicator {
       throw error;
     }
   }
-}
-
-/** The store behind a replica's URL. Throws ConfigError. */
-export function openStore(replica: string | ObjectStore): ObjectStore {
-  if (typeof replica === "object" && replica !== null) return replica;
-  const text = checkString("replica", replica);
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    throw new ConfigError("replica", "must be a URL such as file:///var/backups/app, or an ObjectStore");
-  }
-  if (url.protocol === "file:") return new DirectoryStore(url);
-  throw new ConfigError("replica", `has the unknown scheme ${url.protocol} Known: file:`);
 }
 
 let module: Promise<Sqlite3Static> | undefined;

@@ -19,6 +19,8 @@ export class NodePlatform implements Platform {
   readonly clock = systemClock;
   readonly canonicalPath = canonicalPath;
   #lock: DatabaseLock;
+  /** The lock made the file, since a lock needs one. */
+  readonly #madeEmpty: boolean;
   readonly #cacheLock: { release(): void };
   readonly #lockOptions: { readonly unsafeNoLock: boolean };
 
@@ -33,6 +35,7 @@ export class NodePlatform implements Platform {
     this.#lockOptions = { unsafeNoLock };
     this.baseVfs = installNodeVfs(sqlite3, this.#lockOptions);
     this.#cacheLock = lockCache(cacheDir, this.#lockOptions);
+    this.#madeEmpty = !fs.existsSync(dbPath);
     try {
       this.#lock = acquireDatabaseLock(dbPath, this.#lockOptions);
     } catch (error) {
@@ -78,6 +81,8 @@ export class NodePlatform implements Platform {
 
   async release(): Promise<void> {
     await this.cache.close();
+    if (this.#madeEmpty && fs.statSync(this.dbPath, { throwIfNoEntry: false })?.size === 0)
+      fs.unlinkSync(this.dbPath);
     this.#lock.release();
     this.#cacheLock.release();
   }

@@ -5,7 +5,7 @@ import type { Reporter, TestModule } from "vitest/node";
 /** Writes `N passed, N failed, N skipped` of a run to a file, for `.ci/run` to close with. */
 export default class ClosingLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
-    const path = process.env["CLOSING_LINE"];
+    const path = process.env.CLOSING_LINE;
     if (path === undefined) return;
     let failed = unhandled.length;
     let passed = 0;

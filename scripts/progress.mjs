@@ -14,7 +14,8 @@ export function progress(label, out = process.stdout) {
   const terminal = out.isTTY === true && !process.env.CI;
   let last = 0;
   /** @param {string} line */
-  const show = (line) => out.write(terminal ? `\r\x1b[2K${line.slice(0, (out.columns ?? 80) - 1)}` : `${line}\n`);
+  const show = (line) =>
+    out.write(terminal ? `\r\x1b[2K${line.slice(0, (out.columns ?? 80) - 1)}` : `${line}\n`);
   return {
     /**
      * @param {number} fraction from 0 to 1

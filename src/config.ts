@@ -1,6 +1,5 @@
 import { ConfigError } from "./errors.ts";
 import type { RestoreProgress } from "./restore.ts";
-import type { ObjectStore } from "./store/object-store.ts";
 
 /** Where log lines go. Each method is optional. */
 export interface Logger {
@@ -11,8 +10,6 @@ export interface Logger {
 
 /** What both worlds configure. Node and the browser add their own fields. */
 export interface CommonConfig {
-  /** Where the replica lives: a URL (`file:///…` in Node) or an ObjectStore. */
-  readonly replica: string | ObjectStore;
   /** Restore at `start` when there is no local database. Default true. */
   readonly autoRestore?: boolean;
   /**
@@ -94,7 +91,6 @@ export function refuseUnknown(config: object, known: readonly string[], what: st
 }
 
 export const commonFields = [
-  "replica",
   "autoRestore",
   "onUnknownLocal",
   "snapshotIntervalSecs",

@@ -28,4 +28,5 @@ export type {
   StoreCapabilities,
   StoreOptions,
 } from "./store/object-store.ts";
+export type { S3CredentialProvider, S3Credentials, S3StoreConfig } from "./store/s3-config.ts";
 export type { ReplicationMetadata } from "./take-snapshot.ts";

@@ -50,6 +50,7 @@ export async function start(context: StartContext, loaded: PositionRecord | null
     const fingerprint = platform.fingerprint();
     const local = new LocalDatabase(platform, context.shim, context.database);
     try {
+      fault("start:opened");
       if (record === null) return await begin(context, local);
       requirePageSize(platform, local, record);
       const holdsRecordedFrame = record.wal !== null && local.wal.holds(record.wal);
@@ -136,6 +137,7 @@ async function begin(context: StartContext, local: LocalDatabase): Promise<Start
   };
   fault("start:before-record");
   await cache.savePosition(record);
+  fault("start:after-record");
   return { local, record, capture: captureFrom(context, local, record, null), resync: null };
 }
 
@@ -164,6 +166,7 @@ async function follow(
     const wal = decision.kind === "behind-record" ? record.wal : null;
     return { local, record, capture: captureFrom(context, local, record, wal), resync: null };
   }
+  fault("start:before-mark");
   await context.platform.cache.markResync(decision.reason);
   const marked = { ...record, resync: decision.reason };
   const capture = captureFrom(context, local, record, walPosition(local.header()));

@@ -24,7 +24,11 @@ export async function inspect(path: string): Promise<Inspection> {
   const { size } = statSync(path);
   const pagesHash = await hashFile(path);
   const sqlite3 = await init();
-  const db = new sqlite3.oo1.DB({ filename: path, flags: "w", vfs: installNodeVfs(sqlite3, { unsafeNoLock: false }) });
+  const db = new sqlite3.oo1.DB({
+    filename: path,
+    flags: "w",
+    vfs: installNodeVfs(sqlite3, { unsafeNoLock: false }),
+  });
   try {
     // So that a database in WAL mode needs no shared memory: https://www.sqlite.org/wal.html#noshm
     db.exec("PRAGMA locking_mode=exclusive");

@@ -26,5 +26,7 @@ async function demo(): Promise<void> {
 
 function table(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ what }) => what.length));
-  return findings.map(({ what, seen, good }) => `${good ? "✓" : "✗"} ${what.padEnd(width)}  ${seen}`).join("\n");
+  return findings
+    .map(({ what, seen, good }) => `${good ? "✓" : "✗"} ${what.padEnd(width)}  ${seen}`)
+    .join("\n");
 }

@@ -1,8 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { SqliteReplicator } from "../index.ts";
+import { megabytes, ProgressLine, seconds } from "../progress.ts";
 import { type Inspection, inspect } from "./compare.ts";
-import { megabytes, ProgressLine, seconds } from "./progress.ts";
 import { runWriterProcess, type WriterOutcome } from "./writer-process.ts";
 
 /** Milliseconds of mixed work before the kill, and after the restart. */

@@ -91,7 +91,10 @@ export class Workload {
   #upload(): void {
     const name = `upload ${this.#below(100)}`;
     this.#commit(name, (db) => {
-      db.exec({ sql: "INSERT OR REPLACE INTO uploads VALUES(?, randomblob(?))", bind: [name, this.#below(60_000)] });
+      db.exec({
+        sql: "INSERT OR REPLACE INTO uploads VALUES(?, randomblob(?))",
+        bind: [name, this.#below(60_000)],
+      });
     });
   }
 
@@ -99,7 +102,10 @@ export class Workload {
     this.#withFile((id, path) => {
       const text = `edited in transaction ${this.n + 1}: ${path}`;
       this.#commit("edit", (db) => {
-        db.exec({ sql: "UPDATE files SET content = ?, size = ? WHERE id = ?", bind: [text, text.length, id] });
+        db.exec({
+          sql: "UPDATE files SET content = ?, size = ? WHERE id = ?",
+          bind: [text, text.length, id],
+        });
         db.exec({ sql: "DELETE FROM search WHERE rowid = ?", bind: [id] });
         db.exec({ sql: "INSERT INTO search(rowid, path, content) VALUES(?, ?, ?)", bind: [id, path, text] });
       });

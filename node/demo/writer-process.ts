@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { ProgressLine } from "./progress.ts";
+import { ProgressLine } from "../progress.ts";
 import type { WriterMessage, WriterOptions } from "./writer.ts";
 
 /** Milliseconds into the large transaction at which the kill comes. */
@@ -65,6 +65,7 @@ class WatermarkLines {
     const { phase, fraction, watermarks } = message;
     if (phase !== this.#phase) this.#begin(phase);
     const { captured, cached, uploaded } = watermarks;
+    if (phase === "bulk") return;
     this.#text = `captured ${captured}  cached ${cached}  uploaded ${uploaded}`;
     this.#line?.update(fraction, this.#text);
   }
@@ -79,6 +80,8 @@ class WatermarkLines {
     this.#phase = phase;
     const labels = { load: "Load", work: "Work", bulk: "Kill" };
     this.#line = new ProgressLine(labels[phase]);
-    if (phase === "bulk") setTimeout(() => this.#child.kill("SIGKILL"), KILL_AFTER_MS);
+    if (phase !== "bulk") return;
+    this.#text = "SIGKILL in the middle of a large transaction";
+    setTimeout(() => this.#child.kill("SIGKILL"), KILL_AFTER_MS);
   }
 }

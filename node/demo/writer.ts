@@ -26,9 +26,10 @@ export interface WriterOptions {
   readonly bulk: boolean;
 }
 
-/** Milliseconds between messages, and between turns of the event loop. */
+/** Milliseconds between messages; of work before the event loop has a turn; and for which the application then idles. */
 const REPORT_MS = 50;
-const TURN_MS = 10;
+const TURN_MS = 5;
+const IDLE_MS = 5;
 /** More than any machine writes before it is killed. */
 const BULK_ROWS = 200_000;
 
@@ -37,8 +38,8 @@ export async function runWriter({ dbPath, replica, workMs, bulk }: WriterOptions
   const replicator = await SqliteReplicator.create({
     dbPath,
     replica,
-    syncIntervalMs: 100,
-    uploadIntervalMs: 100,
+    syncIntervalMs: 250,
+    uploadIntervalMs: 250,
   });
   await replicator.start();
   const db = replicator.openDatabase();
@@ -100,10 +101,10 @@ class Reporter {
     });
   }
 
-  /** Gives the event loop a turn, and reports when it is time. */
+  /** Leaves the event loop to the replicator for a while, and reports when it is time. */
   async pause(phase: "load" | "work", fraction: number): Promise<void> {
     if (Date.now() - this.#reported >= REPORT_MS) this.report(phase, fraction);
-    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
   }
 }
 

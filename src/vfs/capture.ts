@@ -194,7 +194,8 @@ export class Capture {
       txid: this.#captured.txid + 1,
       wal: walPosition(header),
       pageCount,
-      pageSize: header.pageSize,
+      // An empty WAL states none.
+      pageSize: this.#captured.pageSize,
       time: Math.max(this.#captured.time, this.#now()),
     };
     this.#cached = this.#captured;

@@ -29,7 +29,6 @@ export class CrashSite {
   }
 
   clear(): void {
-    if (process.env.KEEP) return console.log(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -37,6 +36,13 @@ export class CrashSite {
     const folder = join(this.folder, `${++this.#histories}`);
     mkdirSync(folder);
     return new History(folder, this.script, seed);
+  }
+
+  /** Another history that begins where `history` stands. With all times of the files: Sluice knows the database by them. */
+  copyOf(history: History): History {
+    const folder = join(this.folder, `${++this.#histories}`);
+    execFileSync("cp", ["-a", history.folder, folder]);
+    return new History(folder, this.script, this.#histories * 1000, history);
   }
 }
 
@@ -61,11 +67,13 @@ export class History {
   /** Segments and the claim: key, and what tells one version of the file from another. */
   #objects = new Map<string, string>();
 
-  constructor(folder: string, script: string, seed: number) {
+  constructor(folder: string, script: string, seed: number, before?: History) {
     this.folder = folder;
     this.path = join(folder, "live.db");
     this.#script = script;
     this.#seed = seed;
+    this.#lastRow = before?.#lastRow ?? 0;
+    this.#lastTxid = before?.#lastTxid ?? 0;
   }
 
   /** A database that was there before Sluice was, in rollback mode. */
@@ -73,10 +81,20 @@ export class History {
     execFileSync("sqlite3", [this.path, `PRAGMA page_size=${pageSize}; CREATE TABLE old(a)`]);
   }
 
+  /** Somebody else changes the database, while no life goes on. */
+  changeDatabase(): void {
+    execFileSync("sqlite3", [this.path, "CREATE TABLE foreigner(a); INSERT INTO foreigner VALUES(1)"]);
+  }
+
+  /** The cache is lost, and with it what it knew about the database. */
+  loseCache(): void {
+    rmSync(`${this.path}-sluice`, { recursive: true });
+  }
+
   /** The machine is lost, or its disk; the cache may have been elsewhere. Only after a life that stopped. */
   loseDatabase(cacheToo: boolean): void {
     rmSync(this.path, { force: true });
-    if (cacheToo) rmSync(`${this.path}-sluice`, { recursive: true });
+    if (cacheToo) this.loseCache();
   }
 
   async live({ killAfterLines, ...run }: Run): Promise<Ending> {

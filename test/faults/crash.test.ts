@@ -42,15 +42,15 @@ async function surviveKills(seed: number, kills: number): Promise<void> {
 }
 
 function someRun(random: Random): Run {
-  const transactions = random.spread(60);
+  const transactions = random.spread(30);
   const half = random.chance(0.3);
   switch (random.pick(["outside", "file-call", "fault"])) {
     case "outside":
-      return { transactions, kill: null, killAfterLines: random.spread(120) };
+      return { transactions, kill: null, killAfterLines: random.spread(60) };
     case "file-call":
-      return { transactions, kill: { at: "file-call", count: random.spread(1000), half } };
+      return { transactions, kill: { at: "file-call", count: random.spread(600), half } };
     default:
-      return { transactions, kill: { at: "fault", count: random.spread(80) } };
+      return { transactions, kill: { at: "fault", count: random.spread(50) } };
   }
 }
 

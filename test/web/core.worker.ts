@@ -1,9 +1,9 @@
 // The core in a dedicated worker, where OPFS has its synchronous handles: one scenario, answered to the page.
 import init, { type Database, type SAHPoolUtil, type Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import { checkSettings } from "../../src/config.ts";
-import type { ObjectStore } from "../../src/store/object-store.ts";
-import { MemoryStore } from "../../src/store/memory-store.ts";
 import { Replicator } from "../../src/replicator.ts";
+import { MemoryStore } from "../../src/store/memory-store.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
 import { loadCodecs } from "../../web/compression.ts";
 import { PoolPlatform } from "../../web/platform.ts";
 import { MemoryCache } from "./memory-cache.ts";
@@ -26,7 +26,12 @@ export interface CoreReport {
 class PoolReplicator extends Replicator {
   static async create(platform: PoolPlatform, store: ObjectStore): Promise<PoolReplicator> {
     const { position } = await platform.cache.load();
-    const settings = checkSettings({ replica: store, syncIntervalMs: 20, uploadIntervalMs: 20, checkpointPages: 100 });
+    const settings = checkSettings({
+      replica: store,
+      syncIntervalMs: 20,
+      uploadIntervalMs: 20,
+      checkpointPages: 100,
+    });
     return new PoolReplicator(platform, store, settings, position);
   }
 }
@@ -108,7 +113,10 @@ async function write(replicator: Replicator): Promise<void> {
 }
 
 function insert(db: Database, i: number): void {
-  db.exec({ sql: "INSERT INTO t(b, c) VALUES(?, randomblob(?))", bind: [`row ${i * 7919}`, 100 + ((i * 37) % 5000)] });
+  db.exec({
+    sql: "INSERT INTO t(b, c) VALUES(?, randomblob(?))",
+    bind: [`row ${i * 7919}`, 100 + ((i * 37) % 5000)],
+  });
 }
 
 function read(replicator: Replicator): unknown[] {

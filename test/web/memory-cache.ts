@@ -133,7 +133,10 @@ export class MemoryCache implements WriteCache {
       assert(samePosition(entry.from, before), "entries form a chain");
     });
     const end = entries.at(-1)?.entry.to ?? record.cached;
-    assert(record.resync !== undefined || samePosition(end, record.cached), "the record is where entries end");
+    assert(
+      record.resync !== undefined || samePosition(end, record.cached),
+      "the record is where entries end",
+    );
     this.#storage.entries = entries;
     this.#storage.record = structuredClone(record);
   }

@@ -13,7 +13,7 @@ export class ProgressLine {
   constructor(label: string, out: NodeJS.WriteStream = process.stdout) {
     this.#label = label.padEnd(9);
     this.#out = out;
-    this.#terminal = out.isTTY === true && process.env["CI"] === undefined;
+    this.#terminal = out.isTTY === true && process.env.CI === undefined;
   }
 
   /** `fraction` from 0 to 1. */
