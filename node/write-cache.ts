@@ -161,8 +161,8 @@ export class FsWriteCache implements WriteCache {
     position: PositionRecord,
     replaced: readonly Placed[],
   ): (file: OpenFile) => void {
-    const { from, to, size } = entry;
-    const placed: Placed = { entry: { from, to, size }, sequence: 0, path: "" };
+    const { from, to, size, time } = entry;
+    const placed: Placed = { entry: { from, to, size, time }, sequence: 0, path: "" };
     // Looked up again: since the append began, entries may have left.
     const at = this.#placeOf(replaced);
     checkChain(this.#entries.toSpliced(at, replaced.length, placed), position);

@@ -8,6 +8,7 @@ import { progress } from "./progress.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const OLDEST_NODE = [20, 19];
+const MOST_ERROR_LINES = 15;
 
 /** Programs that tests run, and the Debian packages they come in. */
 const required = { chromium: "chromium", sqlite3: "sqlite3", zstd: "zstd" };
@@ -133,9 +134,17 @@ function run(program, args, onStatus = () => {}) {
     child.stdio[3].on("data", (data) => String(data).split("\n").forEach(onStatus));
     child.on("error", reject);
     child.on("close", (code) =>
-      resolve({ code: code ?? 1, errors: errors.replace(/https?:\/\/\S+/g, "(a package server)") }),
+      resolve({
+        code: code ?? 1,
+        errors: firstLines(errors.replace(/https?:\/\/\S+/g, "(a package server)")),
+      }),
     );
   });
+}
+
+/** npm ends with a page on its usage. @param {string} text */
+function firstLines(text) {
+  return text.split("\n").slice(0, MOST_ERROR_LINES).join("\n");
 }
 
 /** @param {string} program */

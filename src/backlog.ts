@@ -53,7 +53,7 @@ export async function mergeBacklog(context: BacklogContext): Promise<PositionRec
       await append.abort();
       return null;
     }
-    await append.commit({ from: from!, to, size }, next);
+    await append.commit({ from: from!, to, size, time: entries[0]!.time }, next);
     return next;
   } catch (error) {
     await append.abort();

@@ -58,7 +58,7 @@ export function* drain(
     const to = { txid: span.to.txid, id };
     const record = nextRecord(context.record, span, to, fingerprint);
     fault("drain:before-commit");
-    const entry = { from: context.record.cached, to, size };
+    const entry = { from: context.record.cached, to, size, time: span.firstTime };
     yield append.commit(entry, record);
     fault("drain:after-commit");
     context.capture.confirm(span);

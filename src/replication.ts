@@ -47,8 +47,6 @@ export class Replication {
   readonly #ending = new AbortController();
   /** Since when a commit waits to be drained; null when none does. */
   #commitAt: number | null = null;
-  /** Time of the oldest commit that is not uploaded. */
-  #oldestAt: number | null = null;
   #lastError: unknown = null;
 
   constructor(options: ReplicationOptions) {
@@ -134,10 +132,9 @@ export class Replication {
 
   begin(): void {
     const { platform, started, emit } = this.#o;
-    const { resync: reason, capture, record } = started;
+    const { resync: reason, capture } = started;
     if (reason !== null) emit("resync", { reason, phase: "needed" });
     if (capture.pending) this.#commitAt = platform.clock.now();
-    if (capture.pending || platform.cache.entries().length > 0) this.#oldestAt = record.time;
     this.#loop.wake();
   }
 
@@ -145,7 +142,6 @@ export class Replication {
   #noteCommit(): void {
     if (this.#commitAt !== null) return;
     this.#commitAt = this.#o.platform.clock.now();
-    this.#oldestAt ??= this.#commitAt;
     this.#loop.wake();
   }
 
@@ -158,8 +154,6 @@ export class Replication {
 
   #noteUploaded(entry: CacheEntry, key: string): void {
     this.#snapshots.uploaded(entry);
-    const all = this.#uploaded === this.#o.started.capture.captured.txid;
-    this.#oldestAt = all ? null : Math.max(this.#oldestAt ?? 0, this.#drainer.record.time);
     this.#o.emit("upload", { key, position: entry.to, size: entry.size });
   }
 
@@ -269,6 +263,7 @@ export class Replication {
     const entries = platform.cache.entries();
     const { captured } = started.capture;
     const newest = this.#snapshots.newest;
+    const oldest = entries[0]?.time ?? started.capture.pendingSince;
     return {
       state: this.#uploads.fenced
         ? "fenced"
@@ -280,7 +275,7 @@ export class Replication {
       uploaded: this.#uploaded,
       pendingSegments: entries.length,
       pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
-      oldestUnuploadedAgeMs: this.#oldestAt === null ? 0 : Math.max(0, platform.clock.now() - this.#oldestAt),
+      oldestUnuploadedAgeMs: oldest === null ? 0 : Math.max(0, platform.clock.now() - oldest),
       lastSnapshot: newest && { txid: newest.txid, time: newest.time },
       lastUploadTime: this.#uploads.lastUploadTime,
       failedUploads: this.#uploads.failures,

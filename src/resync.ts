@@ -124,7 +124,7 @@ export async function resync(
     }
     const { chunk, id, size } = encoder.finish();
     await append.write(chunk);
-    const entry = { from, to: { txid: at.txid, id }, size };
+    const entry = { from, to: { txid: at.txid, id }, size, time };
     const { version } = record;
     const next = {
       version,

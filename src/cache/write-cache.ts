@@ -85,6 +85,8 @@ export interface CacheEntry {
   readonly to: Position;
   /** Bytes of the object. */
   readonly size: number;
+  /** Time of the first commit in it, milliseconds since 1970. */
+  readonly time: number;
 }
 
 /**

@@ -73,6 +73,11 @@ export class Capture {
     return this.#captured.txid > this.#cached.txid && !this.#givenUp;
   }
 
+  /** Time of the first commit that is not cached; null when all are. */
+  get pendingSince(): number | null {
+    return this.#captured.txid > this.#cached.txid ? this.#firstTime : null;
+  }
+
   /** Why capture lost track of what is committed; null while it has not. Only a resync heals it. */
   get broken(): string | null {
     return this.#broken;

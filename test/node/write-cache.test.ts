@@ -621,7 +621,7 @@ describe("cost", () => {
     const before = process.memoryUsage();
     const segment = cache.append();
     for (let at = 0; at < size; at += chunk.length) segment.write(chunk);
-    const entry = { from: position(0), to: position(1), size };
+    const entry = { from: position(0), to: position(1), size, time: 1 };
     segment.commit(entry, record(1));
     const after = process.memoryUsage();
     expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(8 * 1024 * 1024);

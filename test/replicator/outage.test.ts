@@ -39,7 +39,10 @@ describe("outage", () => {
       await cached;
     }
     expect(replicator.status().pendingSegments).toBeGreaterThan(1);
-    expect(replicator.status().oldestUnuploadedAgeMs).toBeGreaterThan(0);
+    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.setSystemTime(Date.now() + 60_000);
+    expect(replicator.status().oldestUnuploadedAgeMs).toBeGreaterThanOrEqual(60_000);
+    vi.useRealTimers();
     store.offline = false;
     await replicator.flush();
     expect(replicator.status()).toMatchObject({

@@ -150,13 +150,21 @@ function ftsInsert({ db, random }: Session): void {
   db.exec({ sql: "INSERT INTO f(t) VALUES(?)", bind: [words.join(" ")] });
 }
 
-/** Pages that are allocated and freed in one transaction count, yet SQLite does not write them. */
+/** Pages that are allocated and freed in one transaction without savepoints count, yet SQLite does not write them. */
 function growAndFree(session: Session): void {
   const { db, random, pageSize } = session;
-  db.exec("SAVEPOINT g; CREATE TABLE g(v BLOB)");
-  db.exec({ sql: "INSERT INTO g VALUES(?)", bind: [random.bytes(pageSize * random.below(20))] });
-  if (random.chance(0.5)) insert(session, 3, 300);
-  db.exec("DROP TABLE g; RELEASE g");
+  if (inTransaction(session)) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    db.exec({
+      sql: "INSERT OR REPLACE INTO a(id, v) VALUES(-1, ?)",
+      bind: [random.bytes(pageSize * random.below(40))],
+    });
+    if (random.chance(0.5)) insert(session, 3, 300);
+    db.exec("DELETE FROM a WHERE id = -1; COMMIT");
+  } finally {
+    if (inTransaction(session)) db.exec("ROLLBACK");
+  }
 }
 
 /** The pages that a small cache spills stand in the WAL, and the next commit of anybody overwrites them there. */

@@ -64,8 +64,6 @@ rgw data = ${folder}/rgw
 rgw thread pool size = 32
 rgw rados pool pg num min = 4
 rgw enable usage log = false
-# Gateways tell each other of changed metadata, and wait 30 s for one that was killed. Without a cache they need not.
-rgw cache enabled = false
 debug rgw = 1
 `;
   return { fsid, monAddress, text };

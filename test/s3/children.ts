@@ -7,13 +7,13 @@ import { promisify } from "node:util";
 /** How long one step of a server's start may take. */
 export const STEP_TIMEOUT_MS = 60_000;
 
-/**
- * Starts a server that ends when we do, however we end: the kernel kills it at our death (setpriv), also when we are
- * killed ourselves and no handler of ours runs.
- */
+/** The kernel kills the child at our death, also when we are killed ourselves and no handler of ours runs. */
+const DIE_WITH_US = ["--pdeathsig", "KILL", "--"];
+
+/** Starts a server that ends when we do, however we end. */
 export function startChild(folder: string, program: string, args: readonly string[]): ChildProcess {
   const log = openSync(join(folder, "log", "output.log"), "a");
-  return spawn("setpriv", ["--pdeathsig", "KILL", "--", program, ...args], {
+  return spawn("setpriv", [...DIE_WITH_US, program, ...args], {
     cwd: folder,
     env: environment(folder),
     stdio: ["ignore", log, log],
@@ -23,7 +23,7 @@ export function startChild(folder: string, program: string, args: readonly strin
 /** Runs a program to its end. Throws with its output when it fails or takes too long. */
 export async function run(folder: string, program: string, ...args: string[]): Promise<string> {
   try {
-    const { stdout } = await promisify(execFile)(program, args, {
+    const { stdout } = await promisify(execFile)("setpriv", [...DIE_WITH_US, program, ...args], {
       cwd: folder,
       env: environment(folder),
       timeout: STEP_TIMEOUT_MS,

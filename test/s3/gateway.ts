@@ -10,13 +10,14 @@ export class Gateway {
   private constructor(
     readonly folder: string,
     readonly port: number,
+    readonly options: readonly string[],
   ) {
     this.endpoint = `http://127.0.0.1:${port}`;
   }
 
   /** Starts one on a free port. It ends with this process at the latest. */
-  static async start(folder: string): Promise<Gateway> {
-    const gateway = new Gateway(folder, await freePort());
+  static async start(folder: string, options: readonly string[] = []): Promise<Gateway> {
+    const gateway = new Gateway(folder, await freePort(), options);
     await gateway.start();
     return gateway;
   }
@@ -24,7 +25,7 @@ export class Gateway {
   /** Starts it again where it was, and resolves when it answers. */
   async start(): Promise<void> {
     const child = startChild(this.folder, "radosgw", [
-      ...["-n", "client.rgw", "-f", "--rgw-dns-name=localhost"],
+      ...["-n", "client.rgw", "-f", "--rgw-dns-name=localhost", ...this.options],
       `--rgw-frontends=beast endpoint=127.0.0.1:${this.port}`,
     ]);
     this.#child = child;

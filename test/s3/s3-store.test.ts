@@ -311,7 +311,6 @@ describe.skipIf(server === null)("S3Store", () => {
     let read = 0;
     for await (const chunk of watched(body)) read += chunk.length;
     expect([size, read]).toEqual([64 * MIB, 64 * MIB]);
-    console.log("most", most / MIB);
     expect(most).toBeLessThan(40 * MIB);
   });
 

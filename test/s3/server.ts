@@ -39,7 +39,8 @@ export interface S3Keys {
 
 /** A gateway of the caller's own over the same objects, to be stopped, paused and started without disturbing others. */
 export async function ownGateway(): Promise<Gateway> {
-  return Gateway.start(running().folder);
+  // Gateways with a cache tell each other what changes, and would wait 30 s for one that was killed.
+  return Gateway.start(running().folder, ["--rgw-cache-enabled=false"]);
 }
 
 function running() {

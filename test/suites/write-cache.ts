@@ -472,7 +472,7 @@ export function object(from: number, to: number): Uint8Array {
 }
 
 export function entryOf(from: number, to: number): CacheEntry {
-  return { from: position(from), to: position(to), size: object(from, to).length };
+  return { from: position(from), to: position(to), size: object(from, to).length, time: 1000 * from };
 }
 
 export async function append(

@@ -11,7 +11,8 @@ const operations = (calls: DiskCall[]) => calls.map(({ operation }) => operation
 
 /** Frames of a transaction, spilled from a cache that is too small, stand in the buffer. */
 const spill = `PRAGMA cache_size=2; BEGIN IMMEDIATE;
-  INSERT INTO t SELECT value, randomblob(1500) FROM generate_series(1000, 1020)`;
+  WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1020)
+  INSERT INTO t SELECT i, randomblob(1500) FROM n`;
 
 describe("coalescing", () => {
   test("a small commit of several pages is one write", async () => {

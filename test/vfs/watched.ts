@@ -132,6 +132,7 @@ export class Watched {
     control.exec(
       `PRAGMA page_size=${pageSize}; ${setup}; PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0`,
     );
+    control.exec("PRAGMA synchronous=NORMAL");
     control.exec("CREATE TABLE begin(x)");
     const watched = new Watched(sqlite3, disk, shim, database, control);
     onTestFinished(() => {
@@ -145,7 +146,7 @@ export class Watched {
   connect(parameters = ""): Database {
     const filename = parameters === "" ? this.database.path : `file:${this.database.path}?${parameters}`;
     const db = new this.sqlite3.oo1.DB({ filename, flags: "c", vfs: this.shim.name });
-    db.exec("PRAGMA wal_autocheckpoint=0");
+    db.exec("PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=NORMAL");
     this.#connections.push(db);
     return db;
   }

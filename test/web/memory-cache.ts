@@ -100,12 +100,6 @@ export class MemoryCache implements WriteCache {
   }
 
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
-    const bytes = this.read(entry);
-    if (offset + length > bytes.length) throw new CacheError("the entry has no such bytes", false);
-    return bytes.slice(offset, offset + length);
-  }
-
-  async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
     const range = this.read(entry).slice(offset, offset + length);
     if (range.length !== length) throw new CacheError("the entry has fewer bytes", false);
     return range;
