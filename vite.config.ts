@@ -37,10 +37,22 @@ export default defineConfig({
         test: {
           name: "node",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/**/*.browser.test.ts"],
+          exclude: ["test/**/*.browser.test.ts", "test/s3/**"],
           environment: "node",
           pool: "forks",
           testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "s3",
+          include: ["test/s3/**/*.test.ts"],
+          globalSetup: "test/s3/global-setup.ts",
+          environment: "node",
+          pool: "forks",
+          testTimeout: 120_000,
           hookTimeout: 120_000,
         },
       },

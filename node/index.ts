@@ -4,12 +4,13 @@ import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import {
   type CommonConfig,
   checkBoolean,
+  checkObject,
   checkSettings,
   checkString,
   commonFields,
   refuseUnknown,
 } from "../src/config.ts";
-import { LocalDatabaseError } from "../src/errors.ts";
+import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
 import { Replicator } from "../src/replicator.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { loadCodecs } from "./compression.ts";
@@ -60,10 +61,13 @@ export class SqliteReplicator extends Replicator {
     const cacheDir =
       config.cacheDir === undefined ? `${dbPath}-sluice` : checkString("cacheDir", config.cacheDir);
     const unsafeNoLock = checkBoolean("unsafeNoLock", config.unsafeNoLock, false);
+    const given = checkObject("sqlite3", config.sqlite3);
+    if (given !== undefined && typeof given.oo1?.DB !== "function")
+      throw new ConfigError("sqlite3", "must be what sqlite-wasm's init function resolves to");
     const store = openStore(config);
     if (!existsSync(dirname(dbPath))) throw new LocalDatabaseError(dbPath, "its folder does not exist");
     const codecs = await loadCodecs();
-    const sqlite3 = config.sqlite3 ?? (await sharedModule());
+    const sqlite3 = given ?? (await sharedModule());
     const platform = new NodePlatform(sqlite3, codecs, dbPath, cacheDir, unsafeNoLock);
     try {
       const { position } = await platform.cache.load();

@@ -33,6 +33,7 @@ export class NodePlatform implements Platform {
     unsafeNoLock: boolean,
   ) {
     this.#lockOptions = { unsafeNoLock };
+    if (replicated.has(dbPath)) throw new DatabaseInUseError(dbPath, "a replicator of this process");
     this.baseVfs = installNodeVfs(sqlite3, this.#lockOptions);
     this.#cacheLock = lockCache(cacheDir, this.#lockOptions);
     this.#madeEmpty = !fs.existsSync(dbPath);
@@ -43,6 +44,7 @@ export class NodePlatform implements Platform {
       throw error;
     }
     this.cache = new FsWriteCache(cacheDir);
+    replicated.add(dbPath);
   }
 
   inspect(): LocalFile {
@@ -85,8 +87,12 @@ export class NodePlatform implements Platform {
       fs.unlinkSync(this.dbPath);
     this.#lock.release();
     this.#cacheLock.release();
+    replicated.delete(this.dbPath);
   }
 }
+
+/** What the replicators of this process have: among themselves they share the database's lock. */
+const replicated = new Set<string>();
 
 function lockCache(directory: string, options: { unsafeNoLock: boolean }): { release(): void } {
   try {

@@ -12,12 +12,15 @@ const SECTOR_SIZE = 4096;
 
 /**
  * The methods of an open file. They find it by the handle behind pMethods, never by pMethods, so that a shim may put its
- * own table there. xRead, xWrite, xLock and xUnlock run many times in each commit: they allocate nothing.
+ * own table there. xRead, xWrite, xLock, xUnlock and xFileControl run many times in each commit: they allocate nothing.
  */
 export function ioMethods(state: VfsState) {
   const { sqlite3, fs, heap, files, lockedFiles, locks, lastError } = state;
   const { capi } = sqlite3;
   const { SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_WRITE, SQLITE_IOERR_LOCK } = capi;
+  const { SQLITE_FCNTL_LOCKSTATE, SQLITE_FCNTL_LAST_ERRNO, SQLITE_FCNTL_POWERSAFE_OVERWRITE } = capi;
+  const { SQLITE_FCNTL_PERSIST_WAL, SQLITE_FCNTL_HAS_MOVED, SQLITE_FCNTL_VFSNAME } = capi;
+  const { SQLITE_FCNTL_TEMPFILENAME, SQLITE_NOTFOUND } = capi;
   const rcOf: Record<LockOutcome, number> = {
     granted: 0,
     "busy-here": capi.SQLITE_BUSY,
@@ -156,31 +159,31 @@ export function ioMethods(state: VfsState) {
       const { words } = heap;
       const arg = pArg >> 2;
       switch (op) {
-        case capi.SQLITE_FCNTL_LOCKSTATE:
+        case SQLITE_FCNTL_LOCKSTATE:
           words[arg] = locked?.level ?? NONE;
           return 0;
-        case capi.SQLITE_FCNTL_LAST_ERRNO:
+        case SQLITE_FCNTL_LAST_ERRNO:
           words[arg] = lastError.errno;
           return 0;
         // A negative argument asks, any other one sets.
-        case capi.SQLITE_FCNTL_POWERSAFE_OVERWRITE:
+        case SQLITE_FCNTL_POWERSAFE_OVERWRITE:
           if (words[arg]! < 0) words[arg] = Number(file.powersafeOverwrite);
           else file.powersafeOverwrite = words[arg] !== 0;
           return 0;
-        case capi.SQLITE_FCNTL_PERSIST_WAL:
+        case SQLITE_FCNTL_PERSIST_WAL:
           if (words[arg]! < 0) words[arg] = Number(file.persistWal);
           else file.persistWal = words[arg] !== 0;
           return 0;
         // The pager asks before it writes: a database that was renamed or deleted must not get a journal elsewhere.
-        case capi.SQLITE_FCNTL_HAS_MOVED:
+        case SQLITE_FCNTL_HAS_MOVED:
           words[arg] = locked && hasMoved(fs, file.path, locked.inode.key) ? 1 : 0;
           return 0;
-        case capi.SQLITE_FCNTL_VFSNAME:
+        case SQLITE_FCNTL_VFSNAME:
           return answerString(pArg, "sluice-node");
-        case capi.SQLITE_FCNTL_TEMPFILENAME:
+        case SQLITE_FCNTL_TEMPFILENAME:
           return answerString(pArg, temporaryPath());
         default:
-          return capi.SQLITE_NOTFOUND;
+          return SQLITE_NOTFOUND;
       }
     },
 

@@ -77,9 +77,20 @@ export function checkSettings(config: CommonConfig): Settings {
     uploadIntervalMs: delay("uploadIntervalMs", 1000),
     checkpointPages: delay("checkpointPages", 1000, 1),
     stopTimeoutMs: delay("stopTimeoutMs", 30_000),
-    signal: config.signal,
-    logger: config.logger ?? {},
+    signal: checkSignal("signal", config.signal),
+    logger: checkObject("logger", config.logger) ?? {},
   };
+}
+
+function checkSignal(field: string, signal: AbortSignal | undefined): AbortSignal | undefined {
+  // By its shape: one of another realm is one too.
+  if (signal === undefined || typeof signal?.throwIfAborted === "function") return signal;
+  throw new ConfigError(field, "must be an AbortSignal");
+}
+
+export function checkObject<T extends object>(field: string, value: T | undefined): T | undefined {
+  if (value === undefined || (typeof value === "object" && value !== null)) return value;
+  throw new ConfigError(field, "must be an object");
 }
 
 /** Refuses fields that nothing reads, so that a misspelt one is not silently without effect. */
@@ -149,6 +160,9 @@ export function checkRestoreOptions(
   options: RestoreOptions,
 ): Required<Pick<RestoreOptions, "overwrite" | "integrityCheck">> {
   refuseUnknown(options, restoreFields, "restore options");
+  checkSignal("signal", options.signal);
+  if (options.onProgress !== undefined && typeof options.onProgress !== "function")
+    throw new ConfigError("onProgress", "must be a function");
   const integrityCheck = checkChoice("integrityCheck", options.integrityCheck, ["quick", "full", "none"]);
   return { overwrite: checkBoolean("overwrite", options.overwrite, false), integrityCheck };
 }

@@ -85,7 +85,9 @@ export class RestartGate implements DatabasePolicy {
   }
 
   committed(): void {
-    this.#options.onCommit();
+    const { capture, onCommit } = this.#options;
+    if (capture.broken !== null) this.#mark(capture.broken);
+    onCommit();
   }
 
   statusLine(): string {

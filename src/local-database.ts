@@ -108,8 +108,13 @@ export class LocalDatabase {
     return busy === 0 && frames === done;
   }
 
-  /** Closes what Sluice itself holds. The last connection to close removes the WAL where capture no longer forbids it. */
-  close(): void {
+  /**
+   * Closes what Sluice itself holds. The last connection to close moves the WAL into the main file and removes it, where
+   * capture no longer forbids it; not with `keepWal`.
+   */
+  close({ keepWal = false } = {}): void {
+    const { capi } = this.#platform.sqlite3;
+    if (keepWal) capi.sqlite3_db_config(this.control, capi.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, 0);
     this.wal.close();
     this.#main.close();
     this.#shim.abi.free(this.#page);

@@ -8,13 +8,12 @@ export async function* prefetch<T, R>(
   map: (item: T) => Promise<R>,
 ): AsyncGenerator<R> {
   const under: Promise<R>[] = [];
-  try {
-    for (const item of items) {
-      under.push(map(item));
-      if (under.length >= ahead) yield await under.shift()!;
-    }
-    while (under.length > 0) yield await under.shift()!;
-  } finally {
-    for (const promise of under) promise.catch(() => undefined);
+  for (const item of items) {
+    const promise = map(item);
+    // Heard only in its turn, or never: not unhandled meanwhile, which would end a Node process.
+    promise.catch(() => undefined);
+    under.push(promise);
+    if (under.length >= ahead) yield await under.shift()!;
   }
+  while (under.length > 0) yield await under.shift()!;
 }

@@ -27,10 +27,13 @@ export function recover({ record, wal, holdsRecordedFrame, fingerprint }: Found)
   if (record.resync !== undefined) return { kind: "resync", reason: record.resync };
   const recorded = record.wal;
   const empty = wal.maxFrame === 0;
-  const sameWal = recorded !== null && !empty && wal.salt1 === recorded.salt1 && wal.salt2 === recorded.salt2;
+  // Also where no commit is left in it: a restart would have changed the salts.
+  const sameWal = recorded !== null && wal.salt1 === recorded.salt1 && wal.salt2 === recorded.salt2;
   if (sameWal) {
-    if (wal.maxFrame >= recorded.frame && holdsRecordedFrame) return { kind: "behind-record" };
-    return { kind: "replay", reason: "the WAL lost frames that were synced and cached" };
+    if (wal.maxFrame < recorded.frame)
+      return { kind: "replay", reason: "the WAL lost frames that were synced and cached" };
+    if (holdsRecordedFrame) return { kind: "behind-record" };
+    return { kind: "resync", reason: "other commits stand in the WAL where recorded ones were" };
   }
   // A fingerprint is recorded only of a main file that holds everything up to the recorded position.
   if (record.fingerprint !== null && record.fingerprint === fingerprint) return { kind: "whole-wal" };

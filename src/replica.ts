@@ -21,19 +21,34 @@ const CLAIM_LIMIT = 65536;
 
 /** The claim of a replica's prefix, or null where there is none. Throws BrokenReplicaError when it cannot be read. */
 export async function readClaim(store: ObjectStore, signal?: AbortSignal): Promise<Claim | null> {
-  let text: string;
+  let claim: Claim | null = null;
   try {
-    const { body } = await store.get(lineageKey, { ...(signal && { signal }) });
-    text = new TextDecoder().decode(await collect(body, CLAIM_LIMIT));
+    const { size, body } = await store.get(lineageKey, { ...(signal && { signal }) });
+    if (size <= CLAIM_LIMIT) claim = parseClaim(new TextDecoder().decode(await collect(body, size)));
+    else for await (const _ of body) break; // Returned from, as a body must be.
   } catch (error) {
     if (error instanceof StoreError && error.kind === "not-found") return null;
     throw error;
   }
-  const claim = parseClaim(text);
   if (claim !== null) return claim;
   throw new BrokenReplicaError(`${store.url} has a ${lineageKey} that is not a claim of this format`, {
     key: lineageKey,
   });
+}
+
+/**
+ * The same where a history is about to be looked for or begun: objects without a claim are a broken replica, and must
+ * not be taken for none.
+ */
+export async function findClaim(store: ObjectStore, signal?: AbortSignal): Promise<Claim | null> {
+  const claim = await readClaim(store, signal);
+  if (claim !== null) return claim;
+  const options = { ...(signal && { signal }) };
+  for (const prefix of [snapshotPrefix, "wal/"])
+    for await (const { key } of store.list(prefix, options))
+      if (parseKey(key) !== null)
+        throw new BrokenReplicaError(`${store.url} holds ${key} but no ${lineageKey}`, { key: lineageKey });
+  return null;
 }
 
 function parseClaim(text: string): Claim | null {

@@ -9,6 +9,7 @@ import { type RestoreOutcome, restoreDatabase } from "./restore-database.ts";
 import { start } from "./start.ts";
 import { type ReplicationStatus, statusLine } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
+import { PatientStore } from "./store/patient-store.ts";
 import { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
 
@@ -36,7 +37,7 @@ export class Replicator extends ReplicatorEventTarget {
   ) {
     super();
     this.#platform = platform;
-    this.#store = store;
+    this.#store = new PatientStore(store, platform.clock);
     this.#settings = settings;
     this.#record = record;
     this.#shim = shimOf(platform);

@@ -6,7 +6,7 @@ import { randomId } from "./format/id.ts";
 import type { Position } from "./format/position.ts";
 import { plan } from "./plan.ts";
 import type { Platform } from "./platform.ts";
-import { listReplica, readClaim } from "./replica.ts";
+import { findClaim, listReplica } from "./replica.ts";
 import { apply } from "./restore.ts";
 import type { StartContext } from "./start.ts";
 import { uploadHead } from "./upload.ts";
@@ -35,7 +35,7 @@ export async function restoreDatabase(
   if (!overwrite && platform.inspect() === "present")
     return { outcome: { restored: false, reason: "database-exists" }, record };
   if (record !== null) await uploadBacklog(platform, store, record, signal);
-  const claim = await readClaim(store, signal);
+  const claim = await findClaim(store, signal);
   if (claim === null) return { outcome: { restored: false, reason: "no-replica" }, record: null };
   const chosen = plan(await listReplica(store, signal), store.url);
   if (chosen === null)

@@ -2,7 +2,7 @@ import type { CacheEntry } from "./cache/write-cache.ts";
 import { segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
 import type { Task } from "./loop.ts";
 import { parseSegments, parseSnapshots, type SnapshotInfo } from "./replica.ts";
-import { type SnapshotContext, type TakenSnapshot, takeSnapshot } from "./take-snapshot.ts";
+import { type SnapshotContext, type TakenSnapshot, takeSnapshot, writeMetadata } from "./take-snapshot.ts";
 
 /** Bytes of segments that always may pile up before they outweigh a snapshot. */
 const FREE_SEGMENT_BYTES = 16 << 20;
@@ -59,7 +59,7 @@ export class SnapshotTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { context, signal, onTaken } = this.#o;
+    const { context, signal, onTaken, onFailed } = this.#o;
     if (this.#newest === undefined) await this.#look();
     const now = context.platform.clock.now();
     if ((this.due() ?? Number.POSITIVE_INFINITY) > now) return;
@@ -69,6 +69,8 @@ export class SnapshotTask implements Task {
     this.#bytesSince -= before;
     this.#newest = { txid: taken.position.txid, time: context.platform.clock.now(), size: taken.size };
     onTaken(taken);
+    // Nothing depends on it, so a failure does not make the snapshot one.
+    await writeMetadata(context.store, taken, signal).catch(onFailed);
   }
 
   async #look(): Promise<void> {

@@ -5,11 +5,12 @@ import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { genesisPosition } from "./format/genesis.ts";
 import { randomId } from "./format/id.ts";
+import { samePosition } from "./format/position.ts";
 import { LocalDatabase } from "./local-database.ts";
 import { plan } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { recover } from "./recover.ts";
-import { listReplica, readClaim } from "./replica.ts";
+import { findClaim, listReplica } from "./replica.ts";
 import { restoreDatabase } from "./restore-database.ts";
 import { equalsReplica, readReplicaState } from "./resync.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -55,11 +56,17 @@ export async function start(context: StartContext, loaded: PositionRecord | null
       requirePageSize(platform, local, record);
       const holdsRecordedFrame = record.wal !== null && local.wal.holds(record.wal);
       const decision = recover({ record, wal: local.header(), holdsRecordedFrame, fingerprint });
-      if (decision.kind !== "replay") return await follow(context, local, record, decision);
-      throw new LostCommits(decision.reason);
+      if (decision.kind === "replay") throw new LostCommits(decision.reason);
+      if (decision.kind === "resync" && (await isUnchanged(context, local, record))) {
+        record = { ...record, wal: null, fingerprint };
+        await platform.cache.savePosition(record);
+        return await follow(context, local, record, { kind: "whole-wal" });
+      }
+      return await follow(context, local, record, decision);
     } catch (error) {
       context.database.capture = null;
-      local.close();
+      // The next start finds what this one found.
+      local.close({ keepWal: record !== null });
       if (error instanceof LostCommits) record = await replay(context, record!, error.message);
       else if (error instanceof UnknownLocalHistoryError && onUnknownLocal !== "error")
         record = await adopt(context, record);
@@ -83,7 +90,7 @@ async function startWithoutDatabase(
 ): Promise<PositionRecord | null> {
   const { platform, store, autoRestore, restoreOptions } = context;
   if (!autoRestore) {
-    if ((await readClaim(store, restoreOptions.signal)) === null) return null;
+    if ((await findClaim(store, restoreOptions.signal)) === null) return null;
     throw new UnknownLocalHistoryError(
       `There is no database at ${platform.dbPath}, but ${store.url} holds a replica, and autoRestore is off. ` +
         "Call restore(), or replicate to another prefix.",
@@ -113,7 +120,7 @@ async function begin(context: StartContext, local: LocalDatabase): Promise<Start
   const { cache, codecs, clock } = platform;
   if (!local.checkpoint("TRUNCATE"))
     throw new LocalDatabaseError(platform.dbPath, "its WAL cannot be checkpointed before replication begins");
-  const claim = await readClaim(store, restoreOptions.signal);
+  const claim = await findClaim(store, restoreOptions.signal);
   const time = clock.now();
   let lineage = randomId();
   let cached = genesisPosition(lineage, codecs);
@@ -154,6 +161,32 @@ async function knownState(context: StartContext, local: LocalDatabase, lineage: 
     `${platform.dbPath} and ${store.url} both exist, differ, and nothing tells which is newer. ` +
       "Decide with onUnknownLocal, or replicate to another prefix.",
   );
+}
+
+/**
+ * Whether the database still is just what the replica ends with, although nothing recorded here proves it: it was
+ * restored, and the process ended before that was recorded, or it is a copy with another time.
+ */
+async function isUnchanged(
+  context: StartContext,
+  local: LocalDatabase,
+  record: PositionRecord,
+): Promise<boolean> {
+  const { platform, store, restoreOptions } = context;
+  const { codecs, sqlite3, cache } = platform;
+  const { signal } = restoreOptions;
+  if (record.resync !== undefined || local.header().maxFrame > 0 || cache.entries().length > 0) return false;
+  try {
+    const chosen = plan(await listReplica(store, signal), store.url);
+    if (chosen === null) return false;
+    const state = await readReplicaState(store, chosen, record.lineage, codecs, signal);
+    return (
+      samePosition(state.position, record.cached) && equalsReplica(sqlite3, local.control, state, codecs)
+    );
+  } catch {
+    signal?.throwIfAborted();
+    return false; // A resync does not need to know.
+  }
 }
 
 async function follow(

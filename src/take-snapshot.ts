@@ -39,6 +39,7 @@ export interface TakenSnapshot {
   readonly pageCount: number;
   /** Bytes of the object. */
   readonly size: number;
+  readonly header: ObjectHeader;
 }
 
 /**
@@ -84,8 +85,7 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
       { signal },
     );
     fault("snapshot:before-metadata");
-    await writeMetadata(store, header, key, signal);
-    return { key, position, pageCount, size };
+    return { key, position, pageCount, size, header };
   } finally {
     db.close();
   }
@@ -123,10 +123,10 @@ async function* count(
   }
 }
 
-async function writeMetadata(
+/** Describes the newest snapshot beside the objects. */
+export async function writeMetadata(
   store: ObjectStore,
-  header: ObjectHeader,
-  key: string,
+  { key, header }: TakenSnapshot,
   signal: AbortSignal,
 ): Promise<void> {
   const { lineage, pageSize, pageCount, to, commits } = header;

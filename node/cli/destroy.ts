@@ -28,8 +28,9 @@ JSON: { deleted }.`,
       return 1;
     }
     // The claim goes last: while it stands, nobody begins another history among the remains.
-    const last = keys.filter((key) => key === lineageKey || key === metadataKey);
-    const first = keys.filter((key) => !last.includes(key));
+    const isLast = (key: string) => key === lineageKey || key === metadataKey;
+    const last = keys.filter(isLast);
+    const first = keys.filter((key) => !isLast(key));
     const line = new ProgressLine("deleting", process.stderr);
     for (let at = 0; at < first.length; at += BATCH) {
       await store.delete(first.slice(at, at + BATCH));

@@ -11,8 +11,8 @@ export interface InputFile {
 }
 
 /** Bytes of text, and of binary files, that the demo takes. */
-const TEXT_BYTES = 12e6;
-const BINARY_BYTES = 4e6;
+const TEXT_BYTES = 9e6;
+const BINARY_BYTES = 3e6;
 /** What it takes at least, to be worth showing. */
 const LEAST_BYTES = 10e6;
 /** Files above this are generated code and say little. */

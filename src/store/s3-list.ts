@@ -21,7 +21,7 @@ export async function* listObjects(
     const input = {
       Bucket: settings.bucket,
       Prefix: settings.prefix + prefix,
-      // Or keys with control characters are no XML, and spaces at the end of keys are lost.
+      // XML has no place for control characters.
       EncodingType: "url" as const,
       ...(startAfter === undefined || startAfter === "" ? {} : { StartAfter: settings.prefix + startAfter }),
       ...(token === undefined ? {} : { ContinuationToken: token }),

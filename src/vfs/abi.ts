@@ -55,6 +55,7 @@ export class Abi {
       ptr: { size: number };
     };
     assert(wasm.ptr.size === 4, "64-bit WebAssembly builds of SQLite are not supported");
+    assert(wasm.memory.buffer instanceof ArrayBuffer, "builds of SQLite with threads are not supported");
     this.#memory = wasm.memory;
     this.#bytes = new Uint8Array(this.#memory.buffer);
     this.#view = new DataView(this.#memory.buffer);
@@ -63,15 +64,23 @@ export class Abi {
     this.vfs = capi.sqlite3_vfs!.structInfo;
   }
 
-  /** The module's memory. Never keep it: the memory moves when it grows. */
+  /**
+   * The module's memory. Never keep it: the memory moves when it grows, and a view of the old one has length 0. Asking
+   * for that is far cheaper than asking the memory for its buffer on every call.
+   */
   get bytes(): Uint8Array {
-    if (this.#bytes.buffer !== this.#memory.buffer) this.#bytes = new Uint8Array(this.#memory.buffer);
+    if (this.#bytes.length === 0) this.#look();
     return this.#bytes;
   }
 
   get view(): DataView {
-    if (this.#view.buffer !== this.#memory.buffer) this.#view = new DataView(this.#memory.buffer);
+    if (this.#bytes.length === 0) this.#look();
     return this.#view;
+  }
+
+  #look(): void {
+    this.#bytes = new Uint8Array(this.#memory.buffer);
+    this.#view = new DataView(this.#memory.buffer);
   }
 
   peek32(at: Pointer): number {

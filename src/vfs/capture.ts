@@ -138,11 +138,7 @@ export class Capture {
    * recovery: those were never staged, and are counted by their commit marks.
    */
   #count(first: number, header: WalIndexHeader): { commits: number; minPageCount: number } {
-    if (
-      header.maxFrame <= this.#pgnos.length &&
-      this.#pgnos.subarray(first - 1, header.maxFrame).indexOf(0) < 0
-    )
-      return { commits: 1, minPageCount: header.pageCount };
+    if (this.#isStaged(first, header.maxFrame)) return { commits: 1, minPageCount: header.pageCount };
     let commits = 0;
     let minPageCount = header.pageCount;
     this.#scan(first, header.maxFrame, (frame, pgno, pageCount) => {
@@ -153,6 +149,12 @@ export class Capture {
     });
     assert(commits > 0, "the wal-index counts frames in which nothing is committed");
     return { commits, minPageCount };
+  }
+
+  #isStaged(first: number, last: number): boolean {
+    if (last > this.#pgnos.length) return false;
+    for (let frame = first; frame <= last; frame++) if (this.#pgnos[frame - 1] === 0) return false;
+    return true;
   }
 
   #lose(why: string): false {
@@ -231,19 +233,21 @@ export class Capture {
     return mergeByPage(newest, { pgnos: left, frames: older });
   }
 
+  /** From the newest frame back: the first one met of a page is its newest. A bit for each page says which were met. */
   #newest(first: number, last: number, pageCount: number): { pgnos: Uint32Array; frames: Uint32Array } {
     // A page number and a frame sort as one number, exact in a double.
     const span = last - first + 1;
-    const keys = new Float64Array(span);
-    for (let i = 0; i < span; i++) keys[i] = this.#pgnos[first - 1 + i]! * span + i;
     assert(span * 0xffffffff < Number.MAX_SAFE_INTEGER, "a segment of more than two million frames");
-    keys.sort();
+    const met = new Uint8Array((pageCount >>> 3) + 1);
+    const keys = new Float64Array(Math.min(span, pageCount));
     let count = 0;
-    for (let i = 0; i < keys.length; i++) {
-      const pgno = Math.floor(keys[i]! / span);
-      const superseded = i + 1 < keys.length && Math.floor(keys[i + 1]! / span) === pgno;
-      if (!superseded && pgno <= pageCount) keys[count++] = keys[i]!;
+    for (let i = span - 1; i >= 0; i--) {
+      const pgno = this.#pgnos[first - 1 + i]!;
+      if (pgno > pageCount || (met[pgno >>> 3]! & (1 << (pgno & 7))) !== 0) continue;
+      met[pgno >>> 3]! |= 1 << (pgno & 7);
+      keys[count++] = pgno * span + i;
     }
+    keys.subarray(0, count).sort();
     const pgnos = new Uint32Array(count);
     const frames = new Uint32Array(count);
     for (let i = 0; i < count; i++) {

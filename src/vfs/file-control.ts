@@ -22,12 +22,18 @@ export function answerFileControl(
   if (op === SQLITE_FCNTL_CKPT_DONE) database.mainDirty = true;
   if (op !== SQLITE_FCNTL_PRAGMA) return undefined;
   // arg is char*[3]: the answer, the pragma's name, its value or NULL.
+  if (!mayBeOurs(abi, abi.peek32(arg + 4))) return undefined;
   const name = abi.string(abi.peek32(arg + 4)).toLowerCase();
   const value = abi.peek32(arg + 8) === 0 ? null : abi.string(abi.peek32(arg + 8)).toLowerCase();
   const answer = answerPragma(database, name, value);
   if (answer === undefined) return undefined;
   abi.poke32(arg, abi.cstring(answer.text)); // SQLite frees it
   return answer.code;
+}
+
+/** By the first letter alone: SQLite 3.54 asks about a pragma of its own with every write transaction. */
+function mayBeOurs(abi: Abi, name: Pointer): boolean {
+  return "jJlLsS".includes(String.fromCharCode(abi.bytes[name]!));
 }
 
 function answerPragma(

@@ -27,7 +27,7 @@ export interface DatabasePolicy {
   mayRestart(): boolean;
   /** SQLite wants to checkpoint. False where the checkpoint could not free the WAL anyway. */
   mayCheckpoint(): boolean;
-  /** Something was committed and captured. Called with the write lock just released. */
+  /** Something was committed, and captured unless `broken` says why not. Called with the write lock just released. */
   committed(): void;
   /** The answer of `PRAGMA sluice_status`: one line of JSON. */
   statusLine(): string;
@@ -108,7 +108,7 @@ export class ShimDatabase {
       // What is left in the buffer belongs to a transaction that was rolled back; a failure to write it loses nothing.
       this.#buffer.flush();
       const header = this.capture === null ? null : this.shm.header();
-      if (header !== null) committed = this.capture!.take(header);
+      if (header !== null) committed = this.capture!.take(header) || this.capture!.broken !== null;
     }
     const code = this.shm.lock(connection, offset, count, flags);
     if (committed) this.policy?.committed();

@@ -33,6 +33,7 @@ export class WalReader {
   readonly #file: BaseFile;
   readonly #checksum = new WalChecksum();
   readonly #scratch: Pointer;
+  #closed = false;
 
   constructor(abi: Abi, file: BaseFile) {
     this.#abi = abi;
@@ -77,6 +78,8 @@ export class WalReader {
     last: number,
     each: (frame: number, pgno: number, pageCount: number) => void,
   ): void {
+    // Connections may outlive the replicator, and then commit what nobody reads any more.
+    if (this.#closed) throw new Error("the WAL is not being read any more");
     const frameSize = pageSize + walFrameHeaderSize;
     const atOnce = Math.max(1, Math.floor(SCRATCH_SIZE / frameSize));
     const header = new WalFrameHeader();
@@ -141,6 +144,7 @@ export class WalReader {
   }
 
   close(): void {
+    this.#closed = true;
     this.#file.close();
     this.#abi.free(this.#scratch);
   }

@@ -104,10 +104,7 @@ function watch(replicator: SqliteReplicator): void {
       now.uploaded >= last.uploaded &&
       (now.cached >= last.cached || now.state === "resync") &&
       now.captured >= last.captured;
-    requireThat(
-      ordered && forward,
-      `watermarks: ${JSON.stringify(last)} and then ${JSON.stringify(now)}`,
-    );
+    requireThat(ordered && forward, `watermarks: ${JSON.stringify(last)} and then ${JSON.stringify(now)}`);
     last = now;
   };
   for (const type of ["wal", "upload", "snapshot", "snapshot-progress"] as const)
@@ -132,7 +129,10 @@ function checkLocal(replicator: SqliteReplicator, db: Database): void {
     INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total)`);
   const { captured, state } = replicator.status();
   // A resync goes on from where the replica ends.
-  requireThat(state === "resync" || captured >= life.lastTxid, `transaction ${captured}, acknowledged were ${life.lastTxid}`);
+  requireThat(
+    state === "resync" || captured >= life.lastTxid,
+    `transaction ${captured}, acknowledged were ${life.lastTxid}`,
+  );
   const [count, last, bytes, total] = db.selectArray(
     "SELECT count(*), ifnull(max(n), 0), ifnull(sum(length(body)), 0), (SELECT bytes FROM total) FROM t",
   ) as number[];

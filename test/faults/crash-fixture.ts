@@ -1,31 +1,18 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "vite";
+import { bundle } from "./bundle.ts";
 import type { Life } from "./crash-child.ts";
-
-const root = new URL("../..", import.meta.url).pathname;
 
 /** A folder for a test file's children: their script, bundled once since Node 20 runs no TypeScript, and their data. */
 export class CrashSite {
   readonly folder = mkdtempSync(join(tmpdir(), "sluice-crash-"));
-  readonly script = join(this.folder, "crash-child.mjs");
+  readonly script = join(this.folder, "child.mjs");
   #histories = 0;
 
   async prepare(): Promise<void> {
-    symlinkSync(join(root, "node_modules"), join(this.folder, "node_modules"));
-    await build({
-      root,
-      configFile: false,
-      logLevel: "error",
-      build: {
-        ssr: "test/faults/crash-child.ts",
-        outDir: this.folder,
-        emptyOutDir: false,
-        rolldownOptions: { output: { entryFileNames: "crash-child.mjs" } },
-      },
-    });
+    await bundle("test/faults/crash-child.ts", this.folder);
   }
 
   clear(): void {
@@ -72,8 +59,8 @@ export class History {
     this.path = join(folder, "live.db");
     this.#script = script;
     this.#seed = seed;
-    this.#lastRow = before?.#lastRow ?? 0;
-    this.#lastTxid = before?.#lastTxid ?? 0;
+    this.#lastRow = before ? before.#lastRow : 0;
+    this.#lastTxid = before ? before.#lastTxid : 0;
   }
 
   /** A database that was there before Sluice was, in rollback mode. */
@@ -112,7 +99,9 @@ export class History {
     for (const line of lines) this.#note(line);
     const killed = signal === "SIGKILL";
     if (!killed && (code !== 0 || lines.at(-1) !== "stopped"))
-      throw new Error(`${JSON.stringify(life)} ended with ${code ?? signal}: ${lines.slice(-5)}\n${complaint}`);
+      throw new Error(
+        `${JSON.stringify(life)} ended with ${code ?? signal}: ${lines.slice(-5)}\n${complaint}`,
+      );
     this.#checkObjects(life);
     return { killed, lines };
   }

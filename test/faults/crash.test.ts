@@ -14,7 +14,9 @@ const site = new CrashSite();
 beforeAll(() => site.prepare());
 afterAll(() => site.clear());
 
-test(`${KILLS} SIGKILLs lose nothing (SLUICE_SEED=${SEED})`, { timeout: 10_000 + KILLS * 4_000 }, async () => {
+test(`${KILLS} SIGKILLs lose nothing (SLUICE_SEED=${SEED})`, {
+  timeout: 10_000 + KILLS * 4_000,
+}, async () => {
   let left = KILLS;
   let seed = SEED;
   const lane = async () => {
@@ -59,7 +61,9 @@ async function expectGoodEnd(history: History, seed: number): Promise<void> {
   const { killed, lines } = await history.live({ transactions: 3, kill: null });
   expect(killed).toBe(false);
   expectNoResync(lines, seed);
-  expect(execFileSync("sqlite3", [history.path, "PRAGMA integrity_check"], { encoding: "utf8" })).toBe("ok\n");
+  expect(execFileSync("sqlite3", [history.path, "PRAGMA integrity_check"], { encoding: "utf8" })).toBe(
+    "ok\n",
+  );
 }
 
 function expectNoResync(lines: readonly string[], seed: number): void {

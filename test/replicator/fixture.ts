@@ -22,12 +22,12 @@ export function useReplicators() {
     /** Short intervals, so that events and not timers decide how long a test takes. */
     async create(
       dbPath: string,
-      replica: string | ObjectStore,
+      replica: string | ObjectStore | undefined,
       config: Partial<SqliteReplicatorConfig> = {},
     ) {
       const replicator = await SqliteReplicator.create({
         dbPath,
-        replica,
+        ...(replica !== undefined && { replica }),
         syncIntervalMs: 5,
         uploadIntervalMs: 0,
         stopTimeoutMs: 5000,

@@ -15,7 +15,7 @@ export interface Spoiling {
   answer?(incoming: IncomingMessage, response: ServerResponse): boolean;
   /** A header that does not reach the server; requests are signed again without it. */
   strip?: { readonly header: string; readonly secretAccessKey: string };
-  /** Called with each answer of the server before its body is passed on. */
+  /** Called with each answer of the server before any of it is passed on. */
   response?(upstream: IncomingMessage, response: ServerResponse): void;
 }
 
@@ -34,8 +34,8 @@ export async function startProxy(target: string, spoiling: Spoiling): Promise<Sp
       signAgain(method, url, headers, spoiling.strip.secretAccessKey);
     }
     const upstream = request(new URL(url, target), { method, headers, agent }, (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.headers);
       spoiling.response?.(answer, response);
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
       answer.pipe(response);
     });
     upstream.on("error", () => response.destroy());

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { resultCodeOf } from "../node/vfs-fixture.ts";
 import { type DiskCall, Watched } from "./watched.ts";
@@ -88,6 +89,20 @@ describe("the buffer belongs to the database", () => {
 });
 
 describe("what is gathered reaches the base before", () => {
+  test("a write that does not append", async () => {
+    const w = await Watched.open("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    w.control.exec("INSERT INTO t VALUES(1, 2); BEGIN IMMEDIATE");
+    const end = 32 + w.header().maxFrame * FRAME;
+    const write = (value: number) =>
+      w.withBytes(new Uint8Array(24).fill(value), (from) =>
+        expect(w.call(w.file(w.control, "wal"), "xWrite", from, 24, BigInt(end))).toBe(0),
+      );
+    write(1);
+    write(2);
+    w.control.exec("ROLLBACK");
+    expect(readFileSync(w.database.walPath).subarray(end)).toEqual(Buffer.alloc(24, 2));
+  });
+
   test.each([
     ["xRead", (w: Watched, wal: number, buffer: number) => w.call(wal, "xRead", buffer, 24, 32n)],
     ["xFileSize", (w: Watched, wal: number, buffer: number) => w.call(wal, "xFileSize", buffer)],

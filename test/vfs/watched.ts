@@ -21,7 +21,7 @@ import { native, systemError, temporaryFolder } from "../node/vfs-fixture.ts";
 import { quietModule } from "../replicator/replica-fixture.ts";
 
 export interface DiskCall {
-  readonly operation: "write" | "sync" | "truncate";
+  readonly operation: "read" | "write" | "sync" | "truncate";
   readonly path: string;
   readonly offset: number;
   readonly length: number;
@@ -40,8 +40,13 @@ export class Disk {
       this.#note("write", fd, offset, length);
       return nodeFs.writeSync(fd, from, at, length, offset);
     };
+    const readSync = (fd: number, to: Uint8Array, at: number, length: number, offset: number): number => {
+      this.#note("read", fd, offset, length);
+      return nodeFs.readSync(fd, to, at, length, offset);
+    };
     this.fs = {
       ...nodeFs,
+      readSync: readSync as typeof nodeFs.readSync,
       openSync: (path, flags, mode) => {
         const fd = nodeFs.openSync(path, flags, mode);
         this.#paths.set(fd, String(path));
@@ -65,11 +70,13 @@ export class Disk {
     if (this.fails(call)) throw systemError("EIO", 5);
   }
 
-  /** The calls that `action` makes for the WAL. */
+  /** What `action` changes in the WAL. */
   walCallsOf(action: () => void): DiskCall[] {
     const before = this.calls.length;
     action();
-    return this.calls.slice(before).filter(({ path }) => path.endsWith("-wal"));
+    return this.calls
+      .slice(before)
+      .filter(({ path, operation }) => path.endsWith("-wal") && operation !== "read");
   }
 }
 
@@ -220,7 +227,7 @@ export class Watched {
     const { abi } = this.shim;
     const out = abi.allocate(8);
     abi.poke32(out, value);
-    const code = this.sqlite3.capi.sqlite3_file_control(db.pointer!, "main", operation, out);
+    const code = this.sqlite3.capi.sqlite3_file_control(db.pointer!, "main", operation as 10, out);
     const answer = abi.peek32(out);
     abi.free(out);
     expect(code).toBe(0);

@@ -1,0 +1,78 @@
+import { mkdirSync, symlinkSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
+import { describe, expect, test } from "vitest";
+import { native } from "../node/vfs-fixture.ts";
+import { Watched } from "./watched.ts";
+
+/** Other names of the watched database. */
+const spellings: [string, (path: string) => string][] = [
+  ["a relative path", (path) => relative(process.cwd(), path)],
+  ["dots", (path) => join(dirname(path), "x").concat(`/.././${basename(path)}`)],
+  ["doubled slashes", (path) => path.replaceAll("/", "//")],
+  ["a URI", (path) => `file:${path}?cache=private`],
+  [
+    "a link to the file",
+    (path) => {
+      symlinkSync(path, `${path}.link`);
+      return `${path}.link`;
+    },
+  ],
+  [
+    "a link to its folder",
+    (path) => {
+      symlinkSync(dirname(path), `${path}.folder`);
+      return join(`${path}.folder`, basename(path));
+    },
+  ],
+];
+
+describe("the same database by another name", () => {
+  test.each(spellings)("%s", async (_, spell) => {
+    const w = await Watched.open("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    mkdirSync(join(dirname(w.database.path), "x"));
+    const db = new w.sqlite3.oo1.DB({ filename: spell(w.database.path), flags: "c", vfs: w.shim.name });
+    db.exec("INSERT INTO t VALUES(1, 'x')");
+    expect(w.shim.connections(w.database)).toBe(2);
+    expect(w.capture.captured.txid).toBe(1);
+    db.close();
+    w.drain();
+    w.expectReplica();
+  });
+});
+
+describe("other databases through the shim", () => {
+  test("are not watched, in any journal mode that the base has", async () => {
+    const w = await Watched.open("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    const path = join(dirname(w.database.path), "other.db");
+    const other = new w.sqlite3.oo1.DB({ filename: path, flags: "c", vfs: w.shim.name });
+    other.exec(
+      "CREATE TABLE o(x); INSERT INTO o VALUES(1); PRAGMA journal_mode=truncate; INSERT INTO o VALUES(2)",
+    );
+    other.exec("PRAGMA locking_mode=exclusive; INSERT INTO o VALUES(3); VACUUM");
+    other.close();
+    expect(native(path, "SELECT sum(x) FROM o; PRAGMA integrity_check")).toBe("6\nok");
+    expect(w.capture.captured.txid).toBe(0);
+  });
+
+  test("are attached to a watched one, and the watched one to them", async () => {
+    const w = await Watched.open("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    const path = join(dirname(w.database.path), "other.db");
+    w.control.exec(`ATTACH '${path}' AS o; CREATE TABLE o.t(x); BEGIN; INSERT INTO o.t VALUES(1)`);
+    w.control.exec("INSERT INTO main.t VALUES(1, 1); COMMIT; DETACH o");
+    const other = new w.sqlite3.oo1.DB({ filename: path, flags: "c", vfs: w.shim.name });
+    other.exec(`ATTACH '${w.database.path}' AS w; INSERT INTO w.t SELECT 2, x FROM main.t`);
+    other.close();
+    expect(w.capture.captured.txid).toBe(2);
+    w.drain();
+    w.expectReplica();
+    expect(native(path, "SELECT * FROM t")).toBe("1");
+  });
+
+  test("temporary files pass", async () => {
+    const w = await Watched.open("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    w.control.exec(
+      "PRAGMA temp_store=FILE; CREATE TEMP TABLE x AS SELECT randomblob(3000000) AS v; DROP TABLE x",
+    );
+    expect(w.capture.captured.txid).toBe(0);
+  });
+});
