@@ -6,6 +6,8 @@ import type { Capture } from "./vfs/capture.ts";
 import type { DatabasePolicy, ShimDatabase } from "./vfs/shim-database.ts";
 import { walFrameHeaderSize } from "./wal/wal-format.ts";
 
+const CACHE_FAILED = "the write cache failed";
+
 export interface GateOptions {
   readonly database: ShimDatabase;
   readonly capture: Capture;
@@ -39,10 +41,10 @@ export class RestartGate implements DatabasePolicy {
 
   mayRestart(): boolean {
     const { capture, cache, drainer } = this.#options;
-    if (this.#open) return this.#mark("replication was not running");
+    if (this.#open) return this.#pass();
     if (capture.broken !== null) return this.#mark(capture.broken);
     if (!cache.synchronous) return !capture.pending && !drainer.busy;
-    if (this.#failing) return this.#overLimit() && this.#mark("the write cache failed");
+    if (this.#failing) return this.#overLimit() && this.#mark(CACHE_FAILED);
     return this.#try(() => this.#drain());
   }
 
@@ -54,6 +56,14 @@ export class RestartGate implements DatabasePolicy {
       this.#options.onFailure(error);
       return false;
     }
+  }
+
+  /** Nobody caches any more: what is not cached is marked, and where all is, the record says so for the next start. */
+  #pass(): boolean {
+    const { database, capture, drainer, cache, fingerprint } = this.#options;
+    if (capture.pending || capture.broken !== null) return this.#mark("replication was not running");
+    if (cache.synchronous && !database.mainDirty) this.#try(() => drainer.drainNow(fingerprint()));
+    return true;
   }
 
   /** All frames are in the main file when a restart is asked for: so the record may say so. */
@@ -72,8 +82,10 @@ export class RestartGate implements DatabasePolicy {
   mayCheckpoint(): boolean {
     const { capture, cache, drainer } = this.#options;
     if (!cache.synchronous) return !capture.pending;
-    if (this.#failing) return false;
-    if (this.#open || !capture.pending || this.#recordsThisWal()) return true;
+    if (this.#open || !capture.pending) return true;
+    // What is not checkpointed is never restarted either: past the limit the mark lets both happen.
+    if (this.#failing) return this.#overLimit() && this.#mark(CACHE_FAILED);
+    if (this.#recordsThisWal()) return true;
     return this.#try(() => drainer.drainNow(null));
   }
 

@@ -101,6 +101,7 @@ test("under synchronous=OFF the main file is synced before the WAL that it was f
 test("commits that could not be captured are carried by a resync, without waiting for more", async () => {
   const { replicator, complaints, db, disk, sqlite3, store } = await running();
   db.exec("INSERT INTO t VALUES(1, 'x'); PRAGMA wal_checkpoint(PASSIVE)");
+  await replicator.flush();
   // The first commit of the next WAL is looked up there.
   let failures = 0;
   disk.fails = ({ operation, path }) => operation === "read" && path.endsWith("-wal") && failures++ === 0;

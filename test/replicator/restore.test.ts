@@ -168,6 +168,25 @@ describe("restored", () => {
   });
 });
 
+describe("from the first stop() on", () => {
+  test.each(["without a commit", "with one"])("a database can be restored, %s", async (commits) => {
+    const at = place();
+    fs.rmSync(at.replica, { recursive: true });
+    otherDatabase(at.dbPath);
+    const replicator = await createQuietly({ dbPath: at.dbPath, replica: `file://${at.replica}` });
+    await replicator.start();
+    if (commits === "with one") {
+      const db = replicator.openDatabase();
+      db.exec("INSERT INTO other VALUES(1)");
+      db.close();
+    }
+    expect(await replicator.stop()).toEqual({ uploaded: true });
+    const copy = { ...at, dbPath: join(at.local, "copy.db") };
+    expect((await restore(copy)).outcome).toMatchObject(restored);
+    expect(fs.readFileSync(copy.dbPath).equals(fs.readFileSync(at.dbPath))).toBe(true);
+  });
+});
+
 describe("where there is a database", () => {
   test("it stays as it is, unless overwrite says otherwise", async () => {
     const at = place();

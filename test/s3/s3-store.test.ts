@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import { describe, expect, test, vi } from "vitest";
 import { bytes, expectKind } from "../suites/object-store.ts";
-import { Bench, blocks, keysOf, MIB, read, rejection, WRONG } from "./bench.ts";
+import { Bench, blocks, keysOf, MIB, rejection, WRONG } from "./bench.ts";
 import { rawClient, server } from "./server.ts";
 
 describe.skipIf(server === null)("S3Store", () => {

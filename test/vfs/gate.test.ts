@@ -4,6 +4,7 @@ import { canonicalPath } from "../../node/platform.ts";
 import { resultCodeOf } from "../node/vfs-fixture.ts";
 import { Watched } from "./watched.ts";
 
+const SQLITE_ERROR = 1;
 const SQLITE_BUSY = 5;
 const SQLITE_IOERR_WRITE = 778;
 const SQLITE_IOERR_TRUNCATE = 1546;
@@ -185,7 +186,7 @@ describe("no way round", () => {
     async (mode) => {
       const w = await closedGate();
       w.drain();
-      expect(() => w.control.exec(`PRAGMA journal_mode=${mode}`)).toThrow(w.sqlite3.SQLite3Error);
+      expect(resultCodeOf(() => w.control.exec(`PRAGMA journal_mode=${mode}`))).toBe(SQLITE_ERROR);
       const { oo1 } = w.sqlite3;
       const outside = new oo1.DB({ filename: `${w.database.path}.other`, flags: "c", vfs: w.shim.name });
       outside.exec(`ATTACH '${w.database.path}' AS it`);
@@ -203,7 +204,7 @@ describe("no way round", () => {
 
   test("locking_mode=exclusive is refused, and through ATTACH it cannot write", async () => {
     const w = await closedGate();
-    expect(() => w.control.exec("PRAGMA locking_mode=exclusive")).toThrow(w.sqlite3.SQLite3Error);
+    expect(resultCodeOf(() => w.control.exec("PRAGMA locking_mode=exclusive"))).toBe(SQLITE_ERROR);
     const outside = new w.sqlite3.oo1.DB({ filename: ":memory:", vfs: w.shim.name });
     outside.exec(`ATTACH '${w.database.path}' AS it`);
     outside.exec("SELECT count(*) FROM it.t; PRAGMA locking_mode=exclusive");

@@ -27,7 +27,6 @@ class PoolReplicator extends Replicator {
   static async create(platform: PoolPlatform, store: ObjectStore): Promise<PoolReplicator> {
     const { position } = await platform.cache.load();
     const settings = checkSettings({
-      replica: store,
       syncIntervalMs: 20,
       uploadIntervalMs: 20,
       checkpointPages: 100,
