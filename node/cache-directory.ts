@@ -27,7 +27,12 @@ export type CacheFs = Pick<
 export interface OpenFile {
   readonly fd: number;
   readonly temp: string;
+  /** Bytes written since the last sync. */
+  unsynced: number;
 }
+
+/** Bytes that wait for a sync at the most: one sync of a huge segment at its end would hold the event loop too long. */
+const SYNC_BYTES = 4 << 20;
 
 /** A file that counts. */
 export interface DurableFile {
@@ -78,12 +83,17 @@ export class CacheDirectory {
   create(): OpenFile {
     this.#sequence += 1;
     const temp = join(this.#path, fileName(this.#sequence, "tmp"));
-    return { fd: this.#try("cannot be written", () => this.#fs.openSync(temp, "wx", 0o600)), temp };
+    const fd = this.#try("cannot be written", () => this.#fs.openSync(temp, "wx", 0o600));
+    return { fd, temp, unsynced: 0 };
   }
 
-  write({ fd }: OpenFile, bytes: Uint8Array): void {
+  write(file: OpenFile, bytes: Uint8Array): void {
     this.#try("cannot be written", () => {
-      for (let at = 0; at < bytes.length; ) at += this.#fs.writeSync(fd, bytes, at, bytes.length - at);
+      for (let at = 0; at < bytes.length; ) at += this.#fs.writeSync(file.fd, bytes, at, bytes.length - at);
+      file.unsynced += bytes.length;
+      if (file.unsynced < SYNC_BYTES) return;
+      this.#fs.fdatasyncSync(file.fd);
+      file.unsynced = 0;
     });
   }
 

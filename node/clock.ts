@@ -1,7 +1,8 @@
 import type { Clock } from "../src/platform.ts";
+import { steadyTime } from "../src/steady-time.ts";
 
 export const systemClock: Clock = {
-  now: () => Date.now(),
+  now: steadyTime(() => Date.now()),
   after(ms, holding, callback) {
     const timer = setTimeout(callback, ms);
     if (!holding) timer.unref();

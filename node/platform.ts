@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import { CacheError, DatabaseInUseError, LocalDatabaseError, SluiceError } from "../src/errors.ts";
 import type { Codecs } from "../src/format/codecs.ts";
@@ -9,6 +9,7 @@ import { systemClock } from "./clock.ts";
 import { acquireDatabaseLock, acquireFileLock, type DatabaseLock } from "./lock.ts";
 import { beginsWithZeros, FileTarget } from "./restore-target.ts";
 import { installNodeVfs } from "./vfs.ts";
+import { resolveSymlinks } from "./vfs-path.ts";
 import { FsWriteCache } from "./write-cache.ts";
 
 /** Node's side of a replicator: files, fsync, OS locks. */
@@ -108,16 +109,12 @@ function lockCache(directory: string, options: { unsafeNoLock: boolean }): { rel
   }
 }
 
-/** Absolute, with the links of the directory resolved, as the VFS resolves them. */
+/** Absolute, with all links resolved as the VFS resolves them: also one that points to a file not made yet. */
 export function canonicalPath(path: string): string {
   const absolute = resolve(path);
   try {
-    return fs.realpathSync(absolute);
+    return resolveSymlinks(fs, absolute).path;
   } catch {
-    try {
-      return join(fs.realpathSync(dirname(absolute)), basename(absolute));
-    } catch {
-      return absolute;
-    }
+    return absolute;
   }
 }

@@ -3,17 +3,19 @@ const WIDTH = 24;
 const REDRAW_MS = 80;
 const PLAIN_MS = 1000;
 
-/** One step's progress: a bar that is redrawn on a terminal, a plain line now and then elsewhere. */
+/**
+ * One step's progress on standard error, which leaves standard output to results: a bar that is redrawn on a terminal, a
+ * plain line now and then elsewhere.
+ */
 export class ProgressLine {
   readonly #label: string;
-  readonly #out: NodeJS.WriteStream;
-  readonly #terminal: boolean;
+  readonly #out = process.stderr;
+  readonly #terminal = process.stderr.isTTY === true && process.env.CI === undefined;
   #last = 0;
+  #open = false;
 
-  constructor(label: string, out: NodeJS.WriteStream = process.stdout) {
+  constructor(label: string) {
     this.#label = label.padEnd(9);
-    this.#out = out;
-    this.#terminal = out.isTTY === true && process.env.CI === undefined;
   }
 
   /** `fraction` from 0 to 1. */
@@ -27,19 +29,30 @@ export class ProgressLine {
     this.#show(`${this.#label} ${bar}${String(Math.floor(part * 100)).padStart(3)} %  ${detail}`);
   }
 
+  /** Leaves a last line behind. */
   done(text: string): void {
     this.#show(`${this.#label} ${text}`);
     if (this.#terminal) this.#out.write("\n");
+    this.#open = false;
+  }
+
+  /** Takes the bar away, so that a message or a result begins on a line of its own. */
+  clear(): void {
+    if (this.#open) this.#out.write("\r\x1b[2K");
+    this.#open = false;
   }
 
   #show(line: string): void {
+    this.#open = this.#terminal;
     if (this.#terminal) this.#out.write(`\r\x1b[2K${line.slice(0, this.#out.columns - 1)}`);
     else this.#out.write(`${line}\n`);
   }
 }
 
-export function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
+/** Such as `640 bytes`, `12.3 kB`, `4.5 MB`. */
+export function byteSize(bytes: number): string {
+  if (bytes < 1000) return `${bytes} bytes`;
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 export function seconds(ms: number): string {

@@ -8,6 +8,12 @@ import { walFrameHeaderSize } from "./wal/wal-format.ts";
 
 const CACHE_FAILED = "the write cache failed";
 
+/**
+ * Bytes of WAL from which SQLite's own checkpoints pass, and the gate drains for them. A commit that does not wait for
+ * the loop's drain pays for one of its own with every WAL of this size, so smaller costs more; larger holds it up longer.
+ */
+const DRAIN_AT = 8 << 20;
+
 export interface GateOptions {
   readonly database: ShimDatabase;
   readonly capture: Capture;
@@ -26,7 +32,8 @@ export interface GateOptions {
 /**
  * Decides whether SQLite may restart the WAL, which overwrites its frames: only when every captured commit is cached, or
  * when a durable mark says that the replica must be resynced. Where the cache is synchronous the gate drains at once and
- * lets the request pass, so no commit ever waits for a timer.
+ * lets the request pass, so no commit ever waits for a timer: for a checkpoint that the application asks for, and for
+ * SQLite's own once the WAL is large enough to be worth it. Below that the loop drains and checkpoints.
  */
 export class RestartGate implements DatabasePolicy {
   readonly #options: GateOptions;
@@ -44,7 +51,7 @@ export class RestartGate implements DatabasePolicy {
     if (this.#open) return this.#pass();
     if (capture.broken !== null) return this.#mark(capture.broken);
     if (!cache.synchronous) return !capture.pending && !drainer.busy;
-    if (this.#failing) return this.#overLimit() && this.#mark(CACHE_FAILED);
+    if (this.#failing) return this.#walExceeds(this.#options.walLimit) && this.#mark(CACHE_FAILED);
     return this.#try(() => this.#drain());
   }
 
@@ -79,12 +86,13 @@ export class RestartGate implements DatabasePolicy {
    * A checkpoint changes the main file, so after it the record's fingerprint no longer fits; a crash is then followed by
    * the WAL alone, and that takes a record that names a frame of this WAL.
    */
-  mayCheckpoint(): boolean {
-    const { capture, cache, drainer } = this.#options;
+  mayCheckpoint(asked: boolean): boolean {
+    const { capture, cache, drainer, walLimit } = this.#options;
     if (!cache.synchronous) return !capture.pending;
     if (this.#open || !capture.pending) return true;
     // What is not checkpointed is never restarted either: past the limit the mark lets both happen.
-    if (this.#failing) return this.#overLimit() && this.#mark(CACHE_FAILED);
+    if (this.#failing) return this.#walExceeds(walLimit) && this.#mark(CACHE_FAILED);
+    if (!asked && !this.#walExceeds(DRAIN_AT)) return false;
     if (this.#recordsThisWal()) return true;
     return this.#try(() => drainer.drainNow(null));
   }
@@ -116,9 +124,9 @@ export class RestartGate implements DatabasePolicy {
     this.#open = true;
   }
 
-  #overLimit(): boolean {
+  #walExceeds(bytes: number): boolean {
     const { wal, pageSize } = this.#options.capture.captured;
-    return (wal?.frame ?? 0) * (pageSize + walFrameHeaderSize) > this.#options.walLimit;
+    return (wal?.frame ?? 0) * (pageSize + walFrameHeaderSize) > bytes;
   }
 
   /** The mark is durable before the WAL goes; where it cannot be made, the WAL stays and grows. */

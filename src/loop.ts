@@ -4,6 +4,8 @@ import type { Clock } from "./platform.ts";
 /** Delays after failures, milliseconds: exponential with full jitter between these. */
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 60_000;
+/** The longest delay that timers take; a longer one would be none. Waking early is harmless. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** Something to be done when it is due. One run at a time. */
@@ -50,7 +52,8 @@ export class Loop {
     }
     if (next === null) return;
     const holding = this.#tasks.some((state) => state.task.holding && this.#dueOf(state) !== null);
-    this.#timer = this.#clock.after(Math.max(0, next.at - this.#clock.now()), holding, () => this.#runDue());
+    const delay = Math.min(LONGEST_TIMER_MS, Math.max(0, next.at - this.#clock.now()));
+    this.#timer = this.#clock.after(delay, holding, () => this.#runDue());
   }
 
   #dueOf(state: TaskState): number | null {

@@ -41,7 +41,7 @@ export interface DatabaseTarget extends RestoreTarget {
 
 /** Time, so that tests can have their own. */
 export interface Clock {
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970. Never goes back. */
   now(): number;
   /** Calls back once after `ms` milliseconds. A timer that is not `holding` lets a Node process end. */
   after(ms: number, holding: boolean, callback: () => void): { cancel(): void };

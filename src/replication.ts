@@ -42,6 +42,7 @@ export class Replication {
   readonly #gate: RestartGate;
   readonly #loop: Loop;
   readonly #drains: Task;
+  readonly #resyncs: Task;
   readonly #uploads: UploadTask;
   readonly #snapshots: SnapshotTask;
   readonly #ending = new AbortController();
@@ -98,6 +99,7 @@ export class Replication {
         capture,
         drainer: this.#drainer,
         onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
+        uploadedPosition: () => this.#uploadedPosition,
         uploaded: async (txid) => {
           await this.#uploads.claim();
           if (this.#uploaded >= txid) return;
@@ -114,7 +116,7 @@ export class Replication {
     });
     const failed = (error: unknown) => fail(error);
     this.#drains = { holding: true, due: () => this.#drainDue(), run: () => this.#drain(), failed };
-    const resyncs = { holding: true, due: () => this.#resyncDue(), run: () => this.#resync(), failed };
+    this.#resyncs = { holding: true, due: () => this.#resyncDue(), run: () => this.#resync(), failed };
     const overflows = new OverflowTask({
       platform,
       drainer: this.#drainer,
@@ -126,7 +128,7 @@ export class Replication {
       },
       onFailed: fail,
     });
-    this.#loop = new Loop(clock, [this.#drains, overflows, this.#uploads, this.#snapshots, resyncs]);
+    this.#loop = new Loop(clock, [this.#drains, overflows, this.#uploads, this.#snapshots, this.#resyncs]);
     database.policy = this.#gate;
   }
 
@@ -199,16 +201,20 @@ export class Replication {
     fault("drain:after-checkpoint");
   }
 
+  /** After the backlog: while that cannot go up, a resync would only fill the cache, and once more with each overflow. */
   #resyncDue(): number | null {
+    const { cache, clock } = this.#o.platform;
     const needed = this.#drainer.record.resync !== undefined && this.#uploads.fenced === null;
-    return needed && !this.#drainer.busy ? this.#o.platform.clock.now() : null;
+    return needed && !this.#drainer.busy && cache.entries().length === 0 ? clock.now() : null;
   }
 
   /** Begins again with all of the database as one segment, read in one transaction as a snapshot is. */
   async #resync(): Promise<void> {
     const { platform, started, emit } = this.#o;
     const { local, capture } = started;
-    const reason = this.#drainer.record.resync!;
+    while (this.#drainer.busy) await this.#drainer.settled();
+    const reason = this.#drainer.record.resync;
+    if (reason === undefined) return;
     const db = local.connect();
     try {
       db.exec("BEGIN");
@@ -237,8 +243,10 @@ export class Replication {
   }
 
   async #waitFor(txid: number, signal?: AbortSignal): Promise<void> {
+    const { capture } = this.#o.started;
     if (this.#uploaded >= txid && this.#drainer.record.resync === undefined) return;
-    const done = this.#uploads.wait(txid, signal);
+    // What capture lost is in the store when the resync is, which counts as one transaction more.
+    const done = this.#uploads.wait(capture.broken === null ? txid : capture.captured.txid + 1, signal);
     this.#loop.wake();
     await done;
   }
@@ -246,9 +254,14 @@ export class Replication {
   async flush(): Promise<void> {
     await this.#loop.run(this.#drains);
     await this.#loop.run(this.#uploads);
+    if (this.#drainer.record.resync === undefined) return;
+    await this.#loop.run(this.#resyncs);
+    await this.#loop.run(this.#uploads);
   }
 
   async snapshot(): Promise<void> {
+    if (this.#uploads.fenced !== null) throw this.#uploads.fenced;
+    if (this.#drainer.record.resync !== undefined) await this.flush();
     this.#snapshots.want();
     await this.#loop.run(this.#snapshots);
   }

@@ -24,7 +24,8 @@ export class Replicator extends ReplicatorEventTarget {
   readonly #shim: ShimVfs;
   readonly #database: ShimDatabase;
   #record: PositionRecord | null;
-  #state: "created" | "starting" | "running" | "stopping" | "stopped" = "created";
+  #state: "created" | "restoring" | "starting" | "running" | "stopping" | "stopped" = "created";
+  #stopping: Promise<{ uploaded: boolean }> | null = null;
   #replication: Replication | null = null;
   #last: ReplicationStatus;
 
@@ -58,9 +59,14 @@ export class Replicator extends ReplicatorEventTarget {
    */
   async restore(options: RestoreOptions = {}): Promise<RestoreOutcome> {
     this.#require("created", "restore");
-    const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
-    this.#record = record;
-    return outcome;
+    this.#state = "restoring";
+    try {
+      const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
+      this.#record = record;
+      return outcome;
+    } finally {
+      this.#state = "created";
+    }
   }
 
   /**
@@ -158,10 +164,16 @@ export class Replicator extends ReplicatorEventTarget {
 
   async #stop(detach: boolean): Promise<{ uploaded: boolean }> {
     if (this.#state === "stopped") return { uploaded: this.#last.uploaded === this.#last.captured };
-    if (this.#state === "starting" || this.#state === "stopping")
-      throw new StateError(`stop() was called while ${this.#state}`);
-    const replication = this.#replication;
+    if (this.#stopping !== null) return this.#stopping;
+    if (this.#state === "starting" || this.#state === "restoring")
+      throw new StateError(`stop() was called while ${this.#state}; wait for that, or abort its signal`);
     this.#state = "stopping";
+    this.#stopping = this.#end(detach);
+    return this.#stopping;
+  }
+
+  async #end(detach: boolean): Promise<{ uploaded: boolean }> {
+    const replication = this.#replication;
     try {
       if (replication !== null) {
         await replication.stop(detach);

@@ -28,6 +28,8 @@ export interface SnapshotContext {
   readonly capture: Capture;
   readonly drainer: Drainer;
   readonly onPages: (pages: number, totalPages: number) => void;
+  /** The last position that is known to be in the store. */
+  readonly uploadedPosition: () => Position;
   /** Resolves when the position is uploaded; rejects when an upload fails, since the transaction holds up the WAL. */
   readonly uploaded: (txid: number) => Promise<void>;
 }

@@ -1,7 +1,8 @@
 import type { Clock } from "../src/platform.ts";
+import { steadyTime } from "../src/steady-time.ts";
 
 export const systemClock: Clock = {
-  now: Date.now,
+  now: steadyTime(() => Date.now()),
   after(ms, _holding, callback) {
     const timer = setTimeout(callback, ms);
     return { cancel: () => clearTimeout(timer) };

@@ -1,30 +1,15 @@
+import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
 import { ConfigError, SluiceError, StoreError } from "../../src/errors.ts";
+import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Options } from "./command.ts";
+import { demo } from "./demo.ts";
 import { destroy } from "./destroy.ts";
 import { inspect } from "./inspect.ts";
 import { ls } from "./ls.ts";
 import { restore } from "./restore.ts";
 import { status } from "./status.ts";
 
-/** Exit codes, as `sluice --help` lists them. */
-export const EXIT_OK = 0;
-export const EXIT_FAILED = 1;
-export const EXIT_USAGE = 2;
-/** `status`: older than --max-age, or no replica. */
-export const EXIT_STALE = 3;
-
-/** One command: its options beside --json and --help, and what it does. Returns the exit code. */
-export interface Command {
-  readonly usage: string;
-  readonly help: string;
-  readonly options: Record<string, { type: "string" | "boolean"; short?: string }>;
-  /** How many words follow the command. */
-  readonly words: readonly [min: number, max: number];
-  run(words: readonly string[], options: Options): Promise<number>;
-}
-export type Options = Readonly<Record<string, string | boolean | undefined>>;
-
-const commands: Readonly<Record<string, Command>> = { restore, ls, inspect, status, destroy };
+const commands: Readonly<Record<string, Command>> = { restore, ls, inspect, status, destroy, demo };
 
 const overview = `sluice: look at, restore and remove replicas of SQLite databases.
 
@@ -33,52 +18,80 @@ const overview = `sluice: look at, restore and remove replicas of SQLite databas
     .join("\n  ")}
 
 A replica is s3://bucket/prefix/ or file:///folder. For a server other than Amazon's add ?endpoint=https://host:port
-(and &region=… where it minds). Credentials come from where the AWS tools take them: AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY, a profile, the machine's role.
+(and &region=… where it minds), and quote the whole for the shell. Credentials come from where the AWS tools take them:
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role.
 
-  --json    one JSON document on standard output, nothing else
-  --help    what a command does, with examples
+  --json     one JSON document on standard output, nothing else; nothing at all where the command fails
+  --help     what a command does, with examples: sluice restore --help
+  --version
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 (status) too old, or no replica.`;
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 there is no replica, or (status) it is too old.`;
+
+const commonOptions = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } } as const;
 
 /** Runs the command line. Results go to standard output; progress and errors to standard error. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
-  if (name === undefined || name === "--help" || name === "help") {
+  if (name === undefined) {
+    console.error(overview);
+    return EXIT_USAGE;
+  }
+  if (name === "help" && rest[0] !== undefined) return runCli([rest[0], "--help"]);
+  if (name === "--help" || name === "-h" || name === "help") {
     console.log(overview);
-    return name === undefined ? EXIT_USAGE : EXIT_OK;
+    return EXIT_OK;
+  }
+  if (name === "--version") {
+    console.log(createRequire(import.meta.url)("sqlite-sluice/package.json").version);
+    return EXIT_OK;
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined)
     return usageError(`${name} is not a command. Known: ${Object.keys(commands).join(", ")}`);
   try {
-    const { values, positionals } = parseArgs({
-      args: [...rest],
-      options: { json: { type: "boolean" }, help: { type: "boolean", short: "h" }, ...command.options },
-      allowPositionals: true,
-    });
-    if (values.help) {
-      console.log(`sluice ${command.usage}\n\n${command.help}`);
-      return EXIT_OK;
-    }
-    const [min, max] = command.words;
-    if (positionals.length < min || positionals.length > max)
-      return usageError(`usage: sluice ${command.usage}`);
-    return await command.run(positionals, values as Options);
+    return await runCommand(name, command, rest);
   } catch (error) {
     return explain(error);
   }
 }
 
-function usageError(text: string): number {
-  console.error(`sluice: ${text}\nSee sluice --help.`);
+async function runCommand(name: string, command: Command, args: string[]): Promise<number> {
+  const options = { ...commonOptions, ...command.options };
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: false });
+  if (values.help === true) {
+    console.log(`sluice ${command.usage}\n\n${command.help}`);
+    return EXIT_OK;
+  }
+  for (const [option, value] of Object.entries(values)) {
+    const known = Object.hasOwn(options, option) ? options[option as keyof typeof options] : undefined;
+    if (known === undefined) {
+      const names = Object.keys(options).map((known) => `--${known}`);
+      return usageError(`${dashed(option)} is not an option of ${name}. Known: ${names.join(", ")}`, name);
+    }
+    if (typeof value === known.type) continue;
+    const wants = known.type === "string" ? "needs a value" : "takes no value";
+    return usageError(`${dashed(option)} ${wants}`, name);
+  }
+  const [min, max] = command.words;
+  if (positionals.length < min || positionals.length > max)
+    return usageError(
+      `${positionals.length < min ? "something is missing" : "too many words"}: sluice ${command.usage}`,
+      name,
+    );
+  return command.run(positionals, values as Options);
+}
+
+function dashed(option: string): string {
+  return option.length === 1 ? `-${option}` : `--${option}`;
+}
+
+function usageError(text: string, command?: string): number {
+  console.error(`sluice: ${text}\nSee sluice ${command === undefined ? "" : `${command} `}--help.`);
   return EXIT_USAGE;
 }
 
 function explain(error: unknown): number {
   if (error instanceof ConfigError) return usageError(error.message);
-  if (error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS"))
-    return usageError(error.message);
   if (error instanceof SluiceError) console.error(`sluice: ${error.message}${hint(error)}`);
   else console.error(error);
   return EXIT_FAILED;
@@ -87,18 +100,11 @@ function explain(error: unknown): number {
 /** What to do next, where the message does not say so itself. */
 function hint(error: SluiceError): string {
   if (!(error instanceof StoreError)) return "";
-  switch (error.kind) {
-    case "access-denied":
-      return "\nCheck the credentials, and that their policy allows this on the bucket and prefix.";
-    case "no-such-bucket":
-      return "\nCheck the bucket's name, the region and the endpoint.";
-    case "network":
-    case "unavailable":
-    case "throttled":
-      return "\nThe store could not be reached or was busy. Try again.";
-    case "clock-skew":
-      return "\nSet this machine's clock.";
-    default:
-      return "";
-  }
+  if (/Could not load credentials/.test(error.message))
+    return "\nSet AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.";
+  if (/Region is missing/.test(error.message))
+    return "\nAdd ?region=… to the replica's URL, or set AWS_REGION.";
+  if (error.kind === "network") return "\nCheck the endpoint and the network, and try again.";
+  if (error.transient) return "\nTry again later.";
+  return error.kind === "clock-skew" ? "\nSet this machine's clock." : "";
 }

@@ -1,30 +1,31 @@
 import { ConfigError } from "../../src/errors.ts";
-import { listReplica } from "../../src/replica.ts";
-import { openStore } from "../open-store.ts";
+import { findClaim, listReplica } from "../../src/replica.ts";
+import { type Command, EXIT_NOTHING, EXIT_OK } from "./command.ts";
 import { newestState } from "./ls.ts";
-import { type Command, EXIT_STALE } from "./run.ts";
+import { openReplica } from "./replica-word.ts";
 
 export const status: Command = {
   usage: "status <replica> [--max-age <duration>]",
   help: `Says how far a replica is, for monitors: the last transaction and when it was committed. With --max-age (90s, 5m,
-2h, 7d) the exit code is 3 when that is longer ago. A database that nobody writes to grows old without any fault; have
-it commit now and then where you monitor this.
+2h, 7d) the exit code is 3 when that is longer ago, and always when there is nothing to restore. A database that nobody
+writes to grows old without any fault; have it commit now and then where you monitor this.
 
-  sluice status s3://my-bucket/backups/app/ --max-age 10m
+  sluice status s3://my-bucket/backups/app/ --max-age 10m || alert
+  sluice status --json file:///mnt/backup/app
 
-JSON: { txid, time, ageMs, stale } or { txid: null, stale: true }.`,
+JSON: { txid, time, ageMs, stale } or { txid: null, time: null, ageMs: null, stale: true }.`,
   options: { "max-age": { type: "string" } },
   words: [1, 1],
   async run([replica], { json, "max-age": maxAge }) {
     const limit =
       maxAge === undefined ? Number.POSITIVE_INFINITY : parseDuration("--max-age", String(maxAge));
-    const store = openStore({ replica: replica! });
+    const store = openReplica(replica!);
+    await findClaim(store);
     const newest = await newestState(store, await listReplica(store));
     if (newest === null) {
-      console.log(
-        json ? JSON.stringify({ txid: null, stale: true }) : `There is nothing to restore at ${store.url}.`,
-      );
-      return EXIT_STALE;
+      const nothing = { txid: null, time: null, ageMs: null, stale: true };
+      console.log(json ? JSON.stringify(nothing) : `There is nothing to restore at ${store.url}.`);
+      return EXIT_NOTHING;
     }
     const { txid } = newest.to;
     const time = newest.header.commits.last;
@@ -33,10 +34,8 @@ JSON: { txid, time, ageMs, stale } or { txid: null, stale: true }.`,
     const iso = new Date(time).toISOString();
     if (json) console.log(JSON.stringify({ txid, time: iso, ageMs, stale }));
     else
-      console.log(
-        `transaction ${txid}, ${iso}, ${Math.round(ageMs / 1000)} s ago${stale ? ": too old" : ""}`,
-      );
-    return stale ? EXIT_STALE : 0;
+      console.log(`Transaction ${txid}, committed ${iso}, ${duration(ageMs)} ago${stale ? ": too old" : ""}`);
+    return stale ? EXIT_NOTHING : EXIT_OK;
   },
 };
 
@@ -47,4 +46,10 @@ export function parseDuration(option: string, text: string): number {
   const parts = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   if (parts === null) throw new ConfigError(option, "must be a duration such as 90s, 5m, 2h or 7d");
   return Number(parts[1]) * unitMs[parts[2]!]!;
+}
+
+/** In the largest unit of which there are two. */
+function duration(ms: number): string {
+  const [unit, size] = Object.entries(unitMs).findLast(([, size]) => ms >= 2 * size) ?? ["ms", 1];
+  return `${Math.round(ms / size)} ${unit}`;
 }

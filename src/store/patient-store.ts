@@ -124,7 +124,20 @@ class Tries {
     if (!(error instanceof StoreError) || !error.transient || this.#failures >= TRIES) throw error;
     const longest = FIRST_PAUSE_MS * 2 ** (this.#failures - 1);
     const ms = Math.max(error.detail.retryAfterMs ?? 0, Math.random() * longest);
-    await new Promise<void>((resolve) => this.#clock.after(ms, true, resolve));
+    await this.#sleep(ms);
     this.#signal?.throwIfAborted();
+  }
+
+  /** Until then, or until the signal aborts. */
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        timer.cancel();
+        this.#signal?.removeEventListener("abort", end);
+        resolve();
+      };
+      const timer = this.#clock.after(ms, true, end);
+      this.#signal?.addEventListener("abort", end);
+    });
   }
 }

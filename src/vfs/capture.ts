@@ -237,7 +237,7 @@ export class Capture {
   #newest(first: number, last: number, pageCount: number): { pgnos: Uint32Array; frames: Uint32Array } {
     // A page number and a frame sort as one number, exact in a double.
     const span = last - first + 1;
-    assert(span * 0xffffffff < Number.MAX_SAFE_INTEGER, "a segment of more than two million frames");
+    assert((pageCount + 1) * span < Number.MAX_SAFE_INTEGER, "frames and pages of a segment fit one number");
     const met = new Uint8Array((pageCount >>> 3) + 1);
     const keys = new Float64Array(Math.min(span, pageCount));
     let count = 0;

@@ -33,7 +33,7 @@ export function answerFileControl(
 
 /** By the first letter alone: SQLite 3.54 asks about a pragma of its own with every write transaction. */
 function mayBeOurs(abi: Abi, name: Pointer): boolean {
-  return "jJlLsS".includes(String.fromCharCode(abi.bytes[name]!));
+  return "jJlLsSwW".includes(String.fromCharCode(abi.bytes[name]!));
 }
 
 function answerPragma(
@@ -46,6 +46,9 @@ function answerPragma(
       return { code: SQLITE_OK, text: String(database.capture!.captured.txid) };
     case "sluice_status":
       return { code: SQLITE_OK, text: database.policy!.statusLine() };
+    case "wal_checkpoint":
+      database.checkpointAsked = true;
+      return undefined;
     case "journal_mode":
       if (value === null || value === "wal") return undefined;
       return refuse("a replicated database stays in WAL mode; call detach() to leave it");

@@ -25,8 +25,11 @@ import { type BaseWrite, WalBuffer } from "./wal-buffer.ts";
 export interface DatabasePolicy {
   /** SQLite wants to restart the WAL. True only when everything captured is cached, now. */
   mayRestart(): boolean;
-  /** SQLite wants to checkpoint. False where the checkpoint could not free the WAL anyway. */
-  mayCheckpoint(): boolean;
+  /**
+   * SQLite wants to checkpoint: `asked` by PRAGMA wal_checkpoint, or by itself after a commit. False where it could not
+   * free the WAL anyway.
+   */
+  mayCheckpoint(asked: boolean): boolean;
   /** Something was committed, and captured unless `broken` says why not. Called with the write lock just released. */
   committed(): void;
   /** The answer of `PRAGMA sluice_status`: one line of JSON. */
@@ -51,6 +54,8 @@ export class ShimDatabase {
   onIdle: (() => void) | null = null;
   /** A checkpoint has written to the main file and not synced it (synchronous=OFF). */
   mainDirty = false;
+  /** The next checkpoint is one that PRAGMA wal_checkpoint asks for. */
+  checkpointAsked = false;
   readonly #buffer: WalBuffer;
   readonly #abi: Abi;
   #frameSize = 0;
@@ -92,8 +97,10 @@ export class ShimDatabase {
   #gateRefuses(offset: number, count: number): boolean {
     if (this.capture === null || this.policy === null) return false;
     if (offset === WAL_READ_LOCK_1 && count === WAL_RESTART_LOCKS) return !this.policy.mayRestart();
-    if (offset === WAL_CHECKPOINT_LOCK && count === 1) return !this.policy.mayCheckpoint();
-    return false;
+    if (offset !== WAL_CHECKPOINT_LOCK || count !== 1) return false;
+    const asked = this.checkpointAsked;
+    this.checkpointAsked = false;
+    return !this.policy.mayCheckpoint(asked);
   }
 
   #beginWrite(): void {

@@ -157,6 +157,7 @@ export class WalChecksum {
   private swap = false;
   private bigEndian = false;
   private words: Int32Array = noWords;
+  private readonly littleEndianHost = hostIsLittleEndian();
 
   get checksum1(): number {
     return this.s1 >>> 0;
@@ -168,7 +169,7 @@ export class WalChecksum {
   /** Starts anew, as a WAL header does. */
   begin(bigEndian: boolean): void {
     this.bigEndian = bigEndian;
-    this.swap = bigEndian === hostIsLittleEndian();
+    this.swap = bigEndian === this.littleEndianHost;
     this.s1 = 0;
     this.s2 = 0;
   }

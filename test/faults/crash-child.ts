@@ -122,17 +122,20 @@ function watch(replicator: SqliteReplicator): void {
 
 function checkLocal(replicator: SqliteReplicator, db: Database): void {
   requireThat(db.selectValue("PRAGMA integrity_check") === "ok", "integrity");
-  db.exec(`
-    CREATE TABLE IF NOT EXISTS t(n INTEGER PRIMARY KEY, body BLOB);
-    CREATE INDEX IF NOT EXISTS t_size ON t(length(body), n);
-    CREATE TABLE IF NOT EXISTS total(bytes INTEGER);
-    INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total)`);
   const { captured, state } = replicator.status();
   // A resync goes on from where the replica ends.
   requireThat(
     state === "resync" || captured >= life.lastTxid,
     `transaction ${captured}, acknowledged were ${life.lastTxid}`,
   );
+  if (db.selectValue("SELECT count(*) FROM sqlite_schema WHERE name = 't'") === 0)
+    db.exec(`
+      BEGIN;
+      CREATE TABLE t(n INTEGER PRIMARY KEY, body BLOB);
+      CREATE INDEX t_size ON t(length(body), n);
+      CREATE TABLE total(bytes INTEGER);
+      INSERT INTO total VALUES(0);
+      COMMIT`);
   const [count, last, bytes, total] = db.selectArray(
     "SELECT count(*), ifnull(max(n), 0), ifnull(sum(length(body)), 0), (SELECT bytes FROM total) FROM t",
   ) as number[];

@@ -20,7 +20,7 @@ import {
 import { createSchema, pageSizes, randomStep } from "./workload.ts";
 
 /** SLUICE_ROUNDS: how many databases; SLUICE_SEED: the first one's seed, to repeat what failed. */
-const rounds = Number(process.env.SLUICE_ROUNDS ?? 60);
+const rounds = Number(process.env.SLUICE_ROUNDS ?? 40);
 const firstSeed = Number(process.env.SLUICE_SEED ?? 1 + Math.floor(Math.random() * 2 ** 31));
 const MOST_CONNECTIONS = 3;
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Capture } from "../../src/vfs/capture.ts";
 import { incrementalVacuum } from "../replicator/workload.ts";
 import { Watched } from "./watched.ts";
 
@@ -53,16 +54,25 @@ describe("the pages of a drain", () => {
     w.expectReplica();
   });
 
-  test("hold what recovery found, by every commit's size and not only the last", async () => {
+  test("hold what a start finds, by the size after every commit and not only the last", async () => {
     const w = await Watched.open(vacuumed);
     w.control.exec(`${insert(1, 2)}; ${insert(2, 30)}`);
     w.drain();
-    // As after a crash: the commits are only in the file.
+    const recorded = w.capture.cached;
     shrinkNow(w);
+    const { pageCount: smallest } = w.header();
     w.control.exec(grow(12));
-    w.capture.forgetStaged();
-    w.drain();
-    w.expectReplica();
+    const { txid } = w.capture.captured;
+    const next = new Capture(
+      recorded,
+      () => 0,
+      (first, last, each) => w.reader.scan(4096, first, last, each),
+    );
+    next.take(w.header());
+    expect(next.captured.txid).toBe(txid);
+    const span = next.span()!;
+    expect(span.minPageCount).toBe(smallest);
+    expect(next.pages(span)).toEqual(w.capture.pages(w.capture.span()!));
   });
 });
 

@@ -1,0 +1,19 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { ConfigError } from "../../src/errors.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
+import { openStore } from "../open-store.ts";
+
+/** Whether a word of the command line is meant as a replica and not as a path. */
+export function isReplicaUrl(word: string): boolean {
+  return /^(s3|file):/i.test(word);
+}
+
+/** The store that a word of the command line names. Makes no request. Throws ConfigError. */
+export function openReplica(word: string): ObjectStore {
+  if (isReplicaUrl(word)) return openStore({ replica: word });
+  throw new ConfigError(
+    "replica",
+    `${JSON.stringify(word)} must begin with s3:// or file:///; as a folder it is ${pathToFileURL(resolve(word))}`,
+  );
+}
