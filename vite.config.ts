@@ -19,7 +19,13 @@ export default defineConfig({
     minify: false,
     sourcemap: true,
     lib: {
-      entry: { node: "node/index.ts", web: "web/index.ts", cli: "node/cli.ts", demo: "node/demo/main.ts" },
+      entry: {
+        node: "node/index.ts",
+        web: "web/index.ts",
+        cli: "node/cli.ts",
+        demo: "node/demo/main.ts",
+        "demo-writer": "node/demo/writer.ts",
+      },
       formats: ["es"],
     },
     rolldownOptions: {

@@ -6,6 +6,9 @@ import { fault } from "../src/faults.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
 import { settleDatabase } from "../src/settle.ts";
 
+/** Bytes written between two syncs in the background, which leave little to do for the one that counts. */
+const SYNC_BYTES = 64 << 20;
+
 /**
  * A restored database grows in a file of its own beside the old one and replaces it by one rename. Whatever happens
  * before leaves the old database as it was.
@@ -18,6 +21,9 @@ export class FileTarget implements DatabaseTarget {
   readonly #replace: (rename: () => void, path: string) => void;
   readonly #fd: number;
   #open = true;
+  #unsynced = 0;
+  /** Resolves with what the sync in the background threw, or null. */
+  #syncing: Promise<unknown> | null = null;
 
   /** `replace` runs the rename while the lock moves from the old file to the new one. */
   constructor(
@@ -40,10 +46,19 @@ export class FileTarget implements DatabaseTarget {
       for (let at = 0; at < bytes.length; )
         at += fs.writeSync(this.#fd, bytes, at, bytes.length - at, offset + at);
     });
+    this.#unsynced += bytes.length;
+    if (this.#unsynced < SYNC_BYTES || this.#syncing !== null) return;
+    this.#unsynced = 0;
+    this.#syncing = new Promise((resolve) => fs.fdatasync(this.#fd, resolve));
+    this.#syncing.then((error) => {
+      if (error === null) this.#syncing = null;
+    });
   }
 
   async finish(size: number): Promise<void> {
+    const error = await this.#syncing;
     this.#local(() => {
+      if (error) throw error;
       fs.ftruncateSync(this.#fd, size);
       fs.fsyncSync(this.#fd);
     });
@@ -73,6 +88,7 @@ export class FileTarget implements DatabaseTarget {
   }
 
   async abort(): Promise<void> {
+    await this.#syncing;
     this.#close();
     this.#removeTemporary();
   }

@@ -4,6 +4,7 @@ import type { Codecs } from "./format/codecs.ts";
 import { openObject } from "./format/decode.ts";
 import { formatVersion } from "./format/header.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
+import { samePosition } from "./format/position.ts";
 import { mergeSegments } from "./merge.ts";
 import type { Clock } from "./platform.ts";
 
@@ -77,10 +78,27 @@ export async function dropBacklog(
 ): Promise<PositionRecord> {
   await cache.markResync(reason);
   fault("overflow:after-mark");
+  // The upload of the head goes on meanwhile, and may end.
+  const head = cache.entries()[0];
   await cache.dropBacklog();
   fault("overflow:after-drop");
-  const cached = cache.entries().at(-1)?.to ?? record.cached;
+  const cached = (cache.entries().at(-1) ?? head)?.to ?? record.cached;
   const next = { ...record, cached, resync: reason };
   await cache.savePosition(next);
   return next;
+}
+
+/**
+ * The record as it is to be after a crash in the middle of `dropBacklog`, which leaves it at the end of what was dropped:
+ * the chain ends with what is left. Before anything of that is uploaded, since it then could not be told any more.
+ */
+export async function mendRecord(
+  cache: WriteCache,
+  record: PositionRecord | null,
+): Promise<PositionRecord | null> {
+  const end = cache.entries().at(-1)?.to;
+  if (record?.resync === undefined || end === undefined || samePosition(end, record.cached)) return record;
+  const mended = { ...record, cached: end };
+  await cache.savePosition(mended);
+  return mended;
 }

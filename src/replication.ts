@@ -18,6 +18,10 @@ import { UploadTask } from "./upload-task.ts";
 import type { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
 
+const NOT_PLAIN =
+  "replication has ended, but the database is still in WAL mode: a connection is open, or its commits could be neither " +
+  "cached nor marked for a resync. Start again, then detach().";
+
 /** Bytes of WAL that may wait for a cache that fails, before a resync is marked and the WAL may be restarted. */
 const WAL_LIMIT = 64 << 20;
 
@@ -202,10 +206,14 @@ export class Replication {
   }
 
   /** After the backlog: while that cannot go up, a resync would only fill the cache, and once more with each overflow. */
+  /**
+   * A resync waits until the backlog is up: made while the store is away it would only fill the cache, which may be what
+   * made it necessary.
+   */
   #resyncDue(): number | null {
-    const { cache, clock } = this.#o.platform;
     const needed = this.#drainer.record.resync !== undefined && this.#uploads.fenced === null;
-    return needed && !this.#drainer.busy && cache.entries().length === 0 ? clock.now() : null;
+    const free = !this.#drainer.busy && this.#o.platform.cache.entries().length === 0;
+    return needed && free ? this.#o.platform.clock.now() : null;
   }
 
   /** Begins again with all of the database as one segment, read in one transaction as a snapshot is. */
@@ -324,11 +332,14 @@ export class Replication {
     const { local, capture } = started;
     const settled = this.#drainer.record.resync === undefined && capture.broken === null;
     fault("stop:before-checkpoint");
-    const plain = !this.connected && settled && local.checkpoint("TRUNCATE") && !capture.pending;
+    // Who detaches wants the plain file, also of commits that only a resync can make up for: the gate marks that first.
+    if (detach) this.#gate.abandon();
+    const plain = !this.connected && (settled || detach) && local.checkpoint("TRUNCATE") && !capture.pending;
     if (!plain) {
       // Connections stay open, or commits wait: the WAL stays as it is, and the gate marks a resync before it goes.
       this.#gate.abandon();
       local.close();
+      if (detach) throw new StateError(NOT_PLAIN);
       return;
     }
     fault("stop:after-checkpoint");

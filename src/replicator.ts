@@ -1,4 +1,5 @@
 import type { Database } from "@sqlite.org/sqlite-wasm";
+import { mendRecord } from "./backlog.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { StateError } from "./errors.ts";
@@ -61,6 +62,7 @@ export class Replicator extends ReplicatorEventTarget {
     this.#require("created", "restore");
     this.#state = "restoring";
     try {
+      this.#record = await mendRecord(this.#platform.cache, this.#record);
       const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
       this.#record = record;
       return outcome;
@@ -79,6 +81,7 @@ export class Replicator extends ReplicatorEventTarget {
     this.#state = "starting";
     const { signal, autoRestore, onUnknownLocal } = this.#settings;
     try {
+      this.#record = await mendRecord(this.#platform.cache, this.#record);
       const restoreOptions = { ...options, ...(signal && { signal }) };
       const started = await start(
         { ...this.#context(), autoRestore, onUnknownLocal, restoreOptions },
@@ -150,7 +153,8 @@ export class Replicator extends ReplicatorEventTarget {
 
   /**
    * Stops, and leaves a plain database in rollback mode behind. Connections of the application must be closed.
-   * @throws StateError while connections are open or commits are not cached; replication then goes on.
+   * @throws StateError while connections are open; replication then goes on. StateError also where the file cannot be
+   * made a plain one; replication has then ended.
    */
   async detach(): Promise<void> {
     this.#running("detach");

@@ -37,8 +37,7 @@ JSON: { deleted }.`,
 /** The keys under the prefix that Sluice wrote. */
 export async function ownKeys(store: ObjectStore): Promise<string[]> {
   const keys: string[] = [];
-  for await (const { key } of store.list(""))
-    if (parseKey(key) !== null || key === PROBE_KEY) keys.push(key);
+  for await (const { key } of store.list("")) if (parseKey(key) !== null || key === PROBE_KEY) keys.push(key);
   return keys;
 }
 

@@ -24,7 +24,9 @@ of size, header, block, page, index, trailer, id.`,
   words: [1, 2],
   async run([first, key], { json }) {
     try {
-      return await (key === undefined ? inspectFile(first!, json === true) : inspectStored(first!, key, json));
+      return await (key === undefined
+        ? inspectFile(first!, json === true)
+        : inspectStored(first!, key, json));
     } catch (error) {
       if (!(error instanceof CorruptObjectError)) throw error;
       const { part, message } = error;

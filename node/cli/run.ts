@@ -56,14 +56,14 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 async function runCommand(name: string, command: Command, args: string[]): Promise<number> {
-  const options = { ...commonOptions, ...command.options };
+  const options: Command["options"] = { ...commonOptions, ...command.options };
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: false });
   if (values.help === true) {
     console.log(`sluice ${command.usage}\n\n${command.help}`);
     return EXIT_OK;
   }
   for (const [option, value] of Object.entries(values)) {
-    const known = Object.hasOwn(options, option) ? options[option as keyof typeof options] : undefined;
+    const known = Object.hasOwn(options, option) ? options[option] : undefined;
     if (known === undefined) {
       const names = Object.keys(options).map((known) => `--${known}`);
       return usageError(`${dashed(option)} is not an option of ${name}. Known: ${names.join(", ")}`, name);

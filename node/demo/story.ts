@@ -1,12 +1,14 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { SqliteReplicator } from "../index.ts";
-import { megabytes, ProgressLine, seconds } from "../progress.ts";
+import { byteSize, ProgressLine, seconds } from "../progress.ts";
 import { type Inspection, inspect } from "./compare.ts";
+import type { Outage } from "./writer.ts";
 import { runWriterProcess, type WriterOutcome } from "./writer-process.ts";
 
-/** Milliseconds of mixed work before the kill, and after the restart. */
-const WORK_MS = 4000;
+/** Milliseconds of mixed work with a network, without, and after the restart. */
+const WORK_MS = 2000;
+const OFFLINE_MS = 4000;
 const WORK_AGAIN_MS = 2000;
 
 /** A row of the summary: what was seen, and whether it is as promised. */
@@ -16,19 +18,34 @@ export interface Finding {
   readonly good: boolean;
 }
 
+export interface StoryOptions {
+  /** Where the databases go. */
+  readonly folder: string;
+  /** URL. */
+  readonly replica: string;
+  /** What the writing process runs. */
+  readonly writerScript: string;
+}
+
 /**
- * An application writes and is killed in the middle of a transaction. Then both ways out: the machine is lost and only the
- * replica is left; or the application starts again on its files, goes on, and is at last restored into a new folder.
+ * An application writes; the network is cut for a while; it is killed in the middle of a transaction. Then both ways out:
+ * the machine is lost and only the replica is left; or the application starts again on its files, goes on, and is at last
+ * restored into a new folder.
  */
-export async function tellStory(folder: string, replica: string): Promise<Finding[]> {
+export async function tellStory({ folder, replica, writerScript }: StoryOptions): Promise<Finding[]> {
   const begin = Date.now();
   const dbPath = join(folder, "app.db");
-  const killed = await runWriterProcess({ dbPath, replica, workMs: WORK_MS, bulk: true });
+  const [first, again] = [
+    { dbPath, replica, workMs: WORK_MS, offlineMs: OFFLINE_MS, bulk: true },
+    { dbPath, replica, workMs: WORK_AGAIN_MS, offlineMs: 0, bulk: false },
+  ];
+  const killed = await runWriterProcess(writerScript, first);
   const lost = await restoreInto(folder, "machine-lost", replica);
-  const ended = await runWriterProcess({ dbPath, replica, workMs: WORK_AGAIN_MS, bulk: false });
+  const ended = await runWriterProcess(writerScript, again);
   const copy = await restoreInto(folder, "copy", replica);
   const source = await inspect(dbPath);
   return [
+    findingOfOutage(killed.outage),
     ...findingsOfCrash(killed, lost, ended),
     ...findingsOfCopy(source, copy),
     { what: "time", seen: seconds(Date.now() - begin), good: true },
@@ -44,7 +61,7 @@ async function restoreInto(folder: string, name: string, replica: string): Promi
   try {
     const outcome = await replicator.restore({
       onProgress: ({ objects, totalObjects, bytes, totalBytes }) =>
-        line.update(bytes / totalBytes, `${objects} of ${totalObjects} objects, ${megabytes(bytes)}`),
+        line.update(bytes / totalBytes, `${objects} of ${totalObjects} objects, ${byteSize(bytes)}`),
     });
     if (!outcome.restored) throw new Error(`nothing was restored: ${outcome.reason}`);
     line.done(`${name}: transaction ${outcome.position.txid} in ${seconds(Date.now() - begin)}`);
@@ -52,6 +69,20 @@ async function restoreInto(folder: string, name: string, replica: string): Promi
     await replicator.stop();
   }
   return inspect(dbPath);
+}
+
+function findingOfOutage(outage: Outage | null): Finding {
+  const what = "network cut";
+  if (outage === null) return { what, seen: "it was not", good: false };
+  const { ms, before, after, drainMs } = outage;
+  const drained = drainMs === null ? "not uploaded in time" : `uploaded ${seconds(drainMs)} after`;
+  return {
+    what,
+    seen:
+      `for ${seconds(ms)}: ${after.captured - before.captured} commits meanwhile, ` +
+      `${after.segments} segments (${byteSize(after.bytes)}) waiting, ${drained}`,
+    good: after.captured > before.captured && after.cached > after.uploaded && drainMs !== null,
+  };
 }
 
 function findingsOfCrash(killed: WriterOutcome, lost: Inspection, ended: WriterOutcome): Finding[] {
@@ -79,7 +110,7 @@ function findingsOfCopy(source: Inspection, copy: Inspection): Finding[] {
   return [
     {
       what: "restored into a new folder",
-      seen: `1 to ${copy.last}; ${megabytes(copy.size)}, ${copy.rows} rows, ${copy.tables} tables`,
+      seen: `1 to ${copy.last}; ${byteSize(copy.size)}, ${copy.rows} rows, ${copy.tables} tables`,
       good: copy.last !== null && copy.last === source.last && copy.size > 0,
     },
     {

@@ -112,7 +112,10 @@ function watch(replicator: SqliteReplicator): void {
       say(type);
       check();
     });
-  replicator.addEventListener("resync", ({ detail }) => say("resync", detail.phase, detail.reason));
+  replicator.addEventListener("resync", ({ detail }) => {
+    say("resync", detail.phase, detail.reason);
+    last = replicator.status(); // It counts on from where the replica ends.
+  });
   for (const type of ["error", "fenced"] as const)
     replicator.addEventListener(type, ({ detail }) => {
       if (!store.connected) return;

@@ -30,6 +30,8 @@ const overflowing: Scenario = {
   },
   resyncs: true,
 };
+/** The next life uploads what is left of the backlog before it looks at the database, and resyncs from there. */
+const overflowingBehindHead: Scenario = { ...overflowing, config: { onUnknownLocal: "adopt-local" } };
 const adopting = (onUnknownLocal: "adopt-local" | "adopt-remote"): Scenario => ({
   prepare: (history) => {
     history.changeDatabase();
@@ -52,8 +54,8 @@ const scenarios: Record<string, Scenario> = {
   "drain:begin": writing,
   "gate:drained": writing,
   "merge:before-commit": overflowing,
-  "overflow:after-drop": overflowing,
-  "overflow:after-mark": overflowing,
+  "overflow:after-drop": overflowingBehindHead,
+  "overflow:after-mark": overflowingBehindHead,
   "restore:after-rename": restoring,
   "restore:before-finish": restoring,
   "restore:before-page-one": restoring,

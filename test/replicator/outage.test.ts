@@ -124,6 +124,8 @@ describe("outage", () => {
     store.offline = true;
     const overflow = next(replicator, "cache-overflow");
     const needed = next(replicator, "resync");
+    const phases: string[] = [];
+    replicator.addEventListener("resync", (event) => phases.push(event.detail.phase));
     let i = 0;
     let over = false;
     void overflow.then(() => {
@@ -138,6 +140,9 @@ describe("outage", () => {
     expect(await overflow).toMatchObject({ droppedBytes: expect.any(Number) });
     expect(await needed).toMatchObject({ phase: "needed" });
     insert(db, "after the overflow");
+    const failed = next(replicator, "error");
+    await failed; // tried again, and still away
+    expect(phases).toEqual(["needed"]); // no resync is made only to be dropped again
     store.offline = false;
     await replicator.waitUntilUploaded();
     expect(replicator.status().state).toBe("running");
