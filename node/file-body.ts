@@ -2,8 +2,8 @@ import type { FileHandle } from "node:fs/promises";
 import { StoreError } from "../src/errors.ts";
 import { io } from "./store-errors.ts";
 
-/** Bytes a body gives at a time: as many as a restore asks for at once, which then need not be put together. */
-const CHUNK_BYTES = 4 << 20;
+/** Bytes a body gives at a time. */
+const CHUNK_BYTES = 1 << 20;
 
 /** Part of an open file. Closes it when read to the end, returned from (even before the first step), or aborted. */
 export class FileBody implements AsyncIterableIterator<Uint8Array> {

@@ -1,5 +1,5 @@
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
-import { LocalDatabaseError, ReplicaFencedError } from "./errors.ts";
+import { LocalDatabaseError, ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import { plan } from "./plan.ts";
@@ -8,7 +8,10 @@ import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
 import type { StartContext } from "./start.ts";
 import { checkTail } from "./tail.ts";
 
-/** Whether the replica went on without us: asked at start, where `onUnknownLocal` may then decide. */
+/**
+ * Whether the replica went on without us: asked at start, where `onUnknownLocal` may then decide. While the store cannot
+ * be reached nothing is decided, and the application is not kept from its database.
+ */
 export async function isFenced(context: StartContext, record: PositionRecord): Promise<boolean> {
   const { platform, store, restoreOptions } = context;
   const entries = platform.cache.entries();
@@ -19,6 +22,8 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
     return false;
   } catch (error) {
     if (error instanceof ReplicaFencedError) return true;
+    restoreOptions.signal?.throwIfAborted();
+    if (error instanceof StoreError && error.transient) return false;
     throw error;
   }
 }

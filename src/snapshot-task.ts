@@ -91,8 +91,9 @@ export class SnapshotTask implements Task {
     let last: SegmentInfo | null = null;
     for await (const info of parseSnapshots(store.list(snapshotPrefix, { signal }))) newest = info;
     if (newest !== null) {
-      const startAfter = segmentKey(0, newest.txid + 1, newest.txid + 1);
-      const later = store.list(segmentPrefix(0), { startAfter, signal });
+      const { txid } = newest;
+      const startAfter = txid === 0 ? {} : { startAfter: segmentKey(0, txid, txid) };
+      const later = store.list(segmentPrefix(0), { ...startAfter, signal });
       for await (const info of parseSegments(later)) {
         this.#bytesSince += info.size;
         if (info.minTxid <= uploaded.txid) last = info;

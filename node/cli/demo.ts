@@ -10,7 +10,7 @@ killed with SIGKILL in the middle of a transaction, starts again, is restored el
   sluice demo --replica "s3://my-bucket/sluice-demo/?endpoint=https://minio.example:9000" --keep
 
 The replica is a folder, or what --replica names: a prefix that holds no replica yet. All is deleted at the end, unless
---keep leaves it to be looked at. About 10 MB go up; the input is the files of the installed npm packages.
+--keep leaves it to be looked at. Some 80 MB go up; the input is the files of the installed npm packages.
 
 JSON: { ok, findings: [{ what, seen, good }] }. Exit code 1 when something is not as promised.`,
   options: { replica: { type: "string" }, keep: { type: "boolean" } },

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { commitCase } from "./cases/commit.ts";
 import { drainCase } from "./cases/drain.ts";
+import { lagCase } from "./cases/lag.ts";
 import { largeCase } from "./cases/large.ts";
 import { requestsCase } from "./cases/requests.ts";
 import { printTable, type Row } from "./report.ts";
@@ -26,6 +27,7 @@ export interface BenchOptions {
 const cases: Record<string, (options: BenchOptions) => Promise<CaseResult>> = {
   commit: commitCase,
   requests: requestsCase,
+  lag: lagCase,
   drain: drainCase,
   large: largeCase,
 };

@@ -1,0 +1,110 @@
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { type S3Options, SqliteReplicator } from "../../../node/index.ts";
+import { type S3Server, startCeph } from "../../s3/ceph.ts";
+import type { BenchOptions, CaseResult } from "../main.ts";
+import { milliseconds, type Row } from "../report.ts";
+
+/** Milliseconds between two commits, on average: spread, so that they meet every phase of an interval. */
+const PAUSE_MS = 30;
+const BUCKET = "sluice-bench";
+
+/** How long a commit takes to be in a real S3 server on this machine: by the intervals, and when somebody waits for it. */
+export async function lagCase({ directory, commits }: BenchOptions): Promise<CaseResult> {
+  const ceph = await startCeph();
+  try {
+    const s3 = await makeBucket(ceph.server);
+    const rows: Row[] = [];
+    const data: Record<string, unknown> = {};
+    for (const intervalMs of [1000, 50]) {
+      const lags = await measureLag(directory, s3, intervalMs, commits / 40);
+      rows.push({ what: `commit to S3, intervals of ${intervalMs} ms`, value: percentiles(lags) });
+      data[`interval ${intervalMs}`] = lags;
+    }
+    const waits = await measureWaits(directory, s3, commits / 100);
+    rows.push({ what: "waitUntilUploaded() after a commit", value: percentiles(waits) });
+    return { rows, data: { ...data, waits } };
+  } finally {
+    await ceph.stop();
+  }
+}
+
+async function makeBucket({ endpoint, region, accessKeyId, secretAccessKey }: S3Server): Promise<S3Options> {
+  const s3 = { endpoint, region, credentials: { accessKeyId, secretAccessKey }, forcePathStyle: true };
+  const client = new S3Client(s3);
+  await client.send(new CreateBucketCommand({ Bucket: BUCKET }));
+  client.destroy();
+  return s3;
+}
+
+async function begin(directory: string, s3: S3Options, name: string, intervalMs: number) {
+  const replicator = await SqliteReplicator.create({
+    dbPath: join(directory, `${name}.db`),
+    s3Bucket: BUCKET,
+    s3Prefix: name,
+    s3,
+    syncIntervalMs: intervalMs,
+    uploadIntervalMs: intervalMs,
+  });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  db.exec("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)");
+  await replicator.snapshot();
+  const commit = (): number => {
+    db.exec("INSERT INTO t(b) VALUES (hex(randomblob(50)))");
+    return performance.now();
+  };
+  const end = async () => {
+    db.close();
+    await replicator.stop();
+  };
+  return { replicator, commit, end };
+}
+
+/** From each commit to the event of the upload that carried it. */
+async function measureLag(
+  directory: string,
+  s3: S3Options,
+  intervalMs: number,
+  count: number,
+): Promise<number[]> {
+  const { replicator, commit, end } = await begin(directory, s3, `lag-${intervalMs}`, intervalMs);
+  const waiting = new Map<number, number>();
+  const lags: number[] = [];
+  replicator.addEventListener("upload", ({ detail }) => {
+    const now = performance.now();
+    for (const [txid, at] of waiting) {
+      if (txid > detail.position.txid) break;
+      lags.push(now - at);
+      waiting.delete(txid);
+    }
+  });
+  for (let i = 0; i < count; i++) {
+    const at = commit();
+    waiting.set(replicator.status().captured, at);
+    await sleep(Math.random() * 2 * PAUSE_MS);
+  }
+  await replicator.waitUntilUploaded();
+  await end();
+  return lags;
+}
+
+async function measureWaits(directory: string, s3: S3Options, count: number): Promise<number[]> {
+  const { replicator, commit, end } = await begin(directory, s3, "waits", 1000);
+  const waits: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = commit();
+    await replicator.waitUntilUploaded();
+    waits.push(performance.now() - at);
+  }
+  await end();
+  return waits;
+}
+
+function percentiles(values: readonly number[]): string {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (part: number) =>
+    milliseconds(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!);
+  return `p50 ${at(0.5)}, p99 ${at(0.99)} (${sorted.length} commits)`;
+}
