@@ -12,7 +12,7 @@ const CACHE_FAILED = "the write cache failed";
  * Bytes of WAL from which SQLite's own checkpoints pass, and the gate drains for them. A commit that does not wait for
  * the loop's drain pays for one of its own with every WAL of this size, so smaller costs more; larger holds it up longer.
  */
-const DRAIN_AT = 8 << 20;
+const DRAIN_AT = 16 << 20;
 
 export interface GateOptions {
   readonly database: ShimDatabase;

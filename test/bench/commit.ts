@@ -7,7 +7,7 @@ import { SqliteReplicator } from "../../node/index.ts";
 import { canonicalPath } from "../../node/platform.ts";
 import { ShimVfs } from "../../src/vfs/shim.ts";
 import { CountingStore } from "./counting-store.ts";
-import { commitRows, commitSchema, loadSqlite } from "./workload.ts";
+import { commitRows, commitSchema, createDatabase, loadSqlite } from "./workload.ts";
 
 /** Commits before the ones that count, in a database of their own: the JIT compiles meanwhile. */
 const WARM_UP = 10_000;
@@ -53,7 +53,7 @@ async function run(
 ): Promise<CommitResult> {
   mkdirSync(directory, { recursive: true });
   const path = join(directory, "app.db");
-  await createDatabase(path);
+  await createDatabase(path, commitSchema);
   const { db, store, end } = await sessions[variant](path, directory);
   db.exec(`PRAGMA synchronous=${synchronous}; PRAGMA wal_autocheckpoint=1000`);
   let walBytes = 0;
@@ -69,20 +69,12 @@ async function run(
   return { ms, cpuMs: (cpu.user + cpu.system) / 1000, walBytes, puts, segments, segmentBytes, flushMs };
 }
 
-/** Before anything replicates it: sqlite-wasm would give it pages of 8192 bytes. */
-async function createDatabase(path: string): Promise<void> {
-  const { sqlite3, vfs } = await module();
-  const db = new sqlite3.oo1.DB({ filename: path, flags: "c", vfs });
-  db.exec(`PRAGMA page_size=4096; ${commitSchema}`);
-  db.close();
-}
-
 let shim: ShimVfs | undefined;
 
 const sessions: Record<CommitVariant, (path: string, directory: string) => Promise<Session>> = {
   async replicated(path, directory) {
     const store = new CountingStore(pathToFileURL(join(directory, "replica")));
-    const { sqlite3 } = await module();
+    const { sqlite3 } = await loadSqlite();
     const replicator = await SqliteReplicator.create({ dbPath: path, replica: store, sqlite3 });
     await replicator.start();
     await replicator.snapshot(); // the first one is due at start: it must not run into the measurement
@@ -98,13 +90,13 @@ const sessions: Record<CommitVariant, (path: string, directory: string) => Promi
     return { db, store, end };
   },
   async exclusive(path) {
-    const { sqlite3, vfs } = await module();
+    const { sqlite3, vfs } = await loadSqlite();
     const db = new sqlite3.oo1.DB({ filename: path, flags: "c", vfs });
     db.exec("PRAGMA locking_mode=exclusive; PRAGMA journal_mode=wal");
     return { db, store: null, end: () => closed(db) };
   },
   async shared(path) {
-    const { sqlite3, vfs } = await module();
+    const { sqlite3, vfs } = await loadSqlite();
     shim ??= new ShimVfs(sqlite3, "bench-shim", vfs, canonicalPath);
     shim.watch(path).admitting = true;
     const db = new sqlite3.oo1.DB({ filename: path, flags: "c", vfs: shim.name });
@@ -119,13 +111,6 @@ async function closed(db: Database): Promise<number> {
   return 0;
 }
 
-let loaded: ReturnType<typeof loadSqlite> | undefined;
-
-function module(): ReturnType<typeof loadSqlite> {
-  loaded ??= loadSqlite();
-  return loaded;
-}
-
 /** The same commits spread over time, as an application makes them: what a replica costs in requests and bytes. */
 export async function measureRequests(
   directory: string,
@@ -134,7 +119,7 @@ export async function measureRequests(
 ): Promise<{ seconds: number; puts: number; segments: number; segmentBytes: number }> {
   mkdirSync(directory, { recursive: true });
   const path = join(directory, "app.db");
-  await createDatabase(path);
+  await createDatabase(path, commitSchema);
   const { db, store, end } = await sessions.replicated(path, directory);
   const before = store!.puts;
   const began = performance.now();

@@ -5,6 +5,13 @@ export function peakRss(): number {
   return process.resourceUsage().maxRSS * 1024;
 }
 
+/** Bytes that JavaScript holds, buffers included. */
+export function memoryInUse(): number {
+  globalThis.gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
 /** Times how long the event loop does not come round, by a timer of its own that wants to run every millisecond. */
 export class StallProbe {
   #last = performance.now();

@@ -10,6 +10,7 @@ export async function measure<K extends keyof Measurements>(
   const child = fileURLToPath(new URL("child.js", import.meta.url));
   const { output } = await run(process.execPath, [
     ...process.execArgv,
+    "--expose-gc",
     child,
     name,
     JSON.stringify(args.filter((arg) => arg !== undefined)),

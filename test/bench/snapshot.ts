@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { SqliteReplicator } from "../../node/index.ts";
-import { peakRss, StallProbe } from "./probe.ts";
-import { commitRows, fillWithText, randomNumbers } from "./workload.ts";
+import { memoryInUse, peakRss, StallProbe } from "./probe.ts";
+import { commitRows, createDatabase, fillWithText, loadSqlite, randomNumbers } from "./workload.ts";
 
 export interface SnapshotResult {
   readonly ms: number;
@@ -79,30 +80,39 @@ export interface DrainResult {
   readonly commitMs: number;
   readonly walBytes: number;
   readonly frames: number;
-  readonly rssBefore: number;
+  /** Largest resident memory during the drain, bytes. */
   readonly rssPeak: number;
+  /** Most that was in use at once, not counting what waits for the garbage collector, over the least. */
+  readonly usedGrowth: number;
   readonly longestStallMs: number;
   readonly nextLongestStallMs: number;
 }
 
-/** One transaction of `bytes`, drained by the timer, step by step between turns of the event loop. */
+/**
+ * One transaction of `bytes`, drained by the timer, step by step between turns of the event loop. Either stalls and time
+ * are measured or memory `inUse`, since looking at that takes a garbage collection each time.
+ */
 export async function measureDrain(
   dbPath: string,
   replica: string,
   bytes: number,
   synchronous: string,
+  inUse: boolean,
 ): Promise<DrainResult> {
+  await createDatabase(dbPath, "CREATE TABLE warm(x)");
+  const { sqlite3 } = await loadSqlite();
   const replicator = await SqliteReplicator.create({
     dbPath,
     replica,
-    syncIntervalMs: 50,
+    sqlite3,
+    syncIntervalMs: 500,
     uploadIntervalMs: 3_600_000,
     snapshotIntervalSecs: 0,
   });
   await replicator.start();
   await replicator.snapshot();
   const db = replicator.openDatabase();
-  db.exec(`PRAGMA synchronous=${synchronous}; PRAGMA cache_spill=on; CREATE TABLE warm(x)`);
+  db.exec(`PRAGMA synchronous=${synchronous}; PRAGMA cache_spill=on; INSERT INTO warm VALUES(1)`);
   await replicator.flush();
   db.exec("BEGIN");
   fillWithText(db, bytes, 5);
@@ -110,12 +120,17 @@ export async function measureDrain(
   db.exec("COMMIT");
   const commitMs = performance.now() - commitBegan;
   const { walFrames } = replicator.status();
-  globalThis.gc?.();
-  const rssBefore = process.memoryUsage.rss();
+  await sleep(100); // lets go of what made the rows; the drain is not due yet
+  const usedBefore = memoryInUse();
   const cached = new Promise<void>((resolve) => replicator.addEventListener("wal", () => resolve()));
   const began = performance.now();
   const stalls = new StallProbe();
+  let used = usedBefore;
+  const looking = setInterval(() => {
+    if (inUse) used = Math.max(used, memoryInUse());
+  }, 20);
   await cached;
+  clearInterval(looking);
   const ms = performance.now() - began;
   const { longestMs, nextLongestMs, peakRss } = stalls.end();
   const result = {
@@ -123,8 +138,8 @@ export async function measureDrain(
     commitMs,
     walBytes: walFrames * 4120,
     frames: walFrames,
-    rssBefore,
     rssPeak: peakRss,
+    usedGrowth: used - Math.min(usedBefore, memoryInUse()),
     longestStallMs: longestMs,
     nextLongestStallMs: nextLongestMs,
   };

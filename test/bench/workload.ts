@@ -12,9 +12,20 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
-export async function loadSqlite(): Promise<{ sqlite3: Sqlite3Static; vfs: string }> {
-  const sqlite3 = await sqlite3InitModule();
-  return { sqlite3, vfs: installNodeVfs(sqlite3) };
+/** A module instance with the Node VFS: the same one for the whole process. */
+export function loadSqlite(): Promise<{ readonly sqlite3: Sqlite3Static; readonly vfs: string }> {
+  loaded ??= sqlite3InitModule().then((sqlite3) => ({ sqlite3, vfs: installNodeVfs(sqlite3) }));
+  return loaded;
+}
+
+let loaded: ReturnType<typeof loadSqlite> | undefined;
+
+/** Before anything replicates it: sqlite-wasm would give it pages of 8192 bytes. */
+export async function createDatabase(path: string, schema: string): Promise<void> {
+  const { sqlite3, vfs } = await loadSqlite();
+  const db = new sqlite3.oo1.DB({ filename: path, flags: "c", vfs });
+  db.exec(`PRAGMA page_size=4096; ${schema}`);
+  db.close();
 }
 
 /** A table with a secondary index over a random key: each one-row commit changes two or three pages. */
@@ -76,13 +87,16 @@ export function fillWithText(db: Database, bytes: number, seed: number): void {
   insert.finalize();
 }
 
+/** Of a database file are rows; the rest is what SQLite leaves free in its pages. */
+const ROW_SHARE = 0.86;
+
 /** A database file of about `bytes`, made by the Node VFS without any journal. */
 export async function makeDatabase(path: string, bytes: number): Promise<void> {
   const { sqlite3, vfs } = await loadSqlite();
   const db = new sqlite3.oo1.DB({ filename: path, flags: "c", vfs });
   db.exec("PRAGMA page_size=4096; PRAGMA journal_mode=off; PRAGMA synchronous=off; BEGIN");
   db.exec(commitSchema);
-  fillWithText(db, bytes, 1);
+  fillWithText(db, bytes * ROW_SHARE, 1);
   db.exec("COMMIT");
   db.close();
 }

@@ -43,7 +43,7 @@ async function takeOver(folder: string, store: ObjectStore): Promise<void> {
   await other.stop();
 }
 
-describe("without the fix", () => {
+describe("damage that once was possible", () => {
   test("a clock set back by days keeps commits from being cached until it catches up", async () => {
     const { replicator, db } = await replicated({ syncIntervalMs: 50 });
     vi.useFakeTimers({ toFake: ["Date"] });
