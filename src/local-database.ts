@@ -79,6 +79,19 @@ export class LocalDatabase {
     }
   }
 
+  /** Another connection, in a read transaction that pins what is committed now until it is closed. */
+  beginRead(): { db: Database; pageCount: number } {
+    const db = this.connect();
+    try {
+      db.exec("BEGIN");
+      db.selectValue("SELECT count(*) FROM sqlite_schema");
+      return { db, pageCount: Number(db.selectValue("PRAGMA page_count")) };
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  }
+
   /** What SQLite says is committed. */
   header(): WalIndexHeader {
     const header = this.#shimDatabase.shm.header();

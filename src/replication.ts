@@ -9,7 +9,7 @@ import { RestartGate } from "./gate.ts";
 import { Loop, type Task } from "./loop.ts";
 import { OverflowTask } from "./overflow-task.ts";
 import type { Platform } from "./platform.ts";
-import { resync } from "./resync.ts";
+import { ResyncTask } from "./resync-task.ts";
 import { SnapshotTask } from "./snapshot-task.ts";
 import type { Started } from "./start.ts";
 import type { ReplicationStatus } from "./status.ts";
@@ -46,7 +46,7 @@ export class Replication {
   readonly #gate: RestartGate;
   readonly #loop: Loop;
   readonly #drains: Task;
-  readonly #resyncs: Task;
+  readonly #resyncs: ResyncTask;
   readonly #uploads: UploadTask;
   readonly #snapshots: SnapshotTask;
   readonly #ending = new AbortController();
@@ -120,7 +120,18 @@ export class Replication {
     });
     const failed = (error: unknown) => fail(error);
     this.#drains = { holding: true, due: () => this.#drainDue(), run: () => this.#drain(), failed };
-    this.#resyncs = { holding: true, due: () => this.#resyncDue(), run: () => this.#resync(), failed };
+    this.#resyncs = new ResyncTask({
+      platform,
+      local,
+      capture,
+      drainer: this.#drainer,
+      paused: () => this.#uploads.fenced !== null,
+      onDone: (reason) => {
+        this.#commitAt = capture.pending ? clock.now() : null;
+        emit("resync", { reason, phase: "done" });
+      },
+      onFailed: fail,
+    });
     const overflows = new OverflowTask({
       platform,
       drainer: this.#drainer,
@@ -203,44 +214,6 @@ export class Replication {
     fault("drain:before-checkpoint");
     local.checkpoint("PASSIVE");
     fault("drain:after-checkpoint");
-  }
-
-  /** After the backlog: while that cannot go up, a resync would only fill the cache, and once more with each overflow. */
-  /**
-   * A resync waits until the backlog is up: made while the store is away it would only fill the cache, which may be what
-   * made it necessary.
-   */
-  #resyncDue(): number | null {
-    const needed = this.#drainer.record.resync !== undefined && this.#uploads.fenced === null;
-    const free = !this.#drainer.busy && this.#o.platform.cache.entries().length === 0;
-    return needed && free ? this.#o.platform.clock.now() : null;
-  }
-
-  /** Begins again with all of the database as one segment, read in one transaction as a snapshot is. */
-  async #resync(): Promise<void> {
-    const { platform, started, emit } = this.#o;
-    const { local, capture } = started;
-    while (this.#drainer.busy) await this.#drainer.settled();
-    const reason = this.#drainer.record.resync;
-    if (reason === undefined) return;
-    const db = local.connect();
-    try {
-      db.exec("BEGIN");
-      db.selectValue("SELECT count(*) FROM sqlite_schema");
-      const at = capture.skip(local.header(), Number(db.selectValue("PRAGMA page_count")));
-      this.#commitAt = null;
-      const fingerprint = at.wal === null ? platform.fingerprint() : null;
-      const from = platform.cache.entries().at(-1)?.to ?? this.#drainer.record.cached;
-      const context = { ...platform, record: this.#drainer.record };
-      await this.#drainer.exclusively(() => resync(context, db, from, at, fingerprint));
-    } catch (error) {
-      capture.giveUp(reason);
-      throw error;
-    } finally {
-      db.close();
-    }
-    this.#commitAt = capture.pending ? platform.clock.now() : null;
-    emit("resync", { reason, phase: "done" });
   }
 
   async waitUntilUploaded(txid?: number, signal?: AbortSignal): Promise<void> {

@@ -49,11 +49,10 @@ export interface TakenSnapshot {
  * transaction and the end of what is drained are fixed in one synchronous step: nothing can be committed between them.
  */
 export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal): Promise<TakenSnapshot> {
-  const { platform, store, local, uploaded, onPages } = context;
+  const { platform, store, uploaded, onPages } = context;
   const { codecs, clock, sqlite3 } = platform;
-  const db = local.connect();
+  const { db, pageCount, record } = await pin(context);
   try {
-    const { pageCount, record } = await pin(context, db);
     const { cached: position, lineage, writer, time, pageSize } = record;
     const header: ObjectHeader = {
       format: formatVersion,
@@ -94,24 +93,28 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
 }
 
 /**
- * Begins a read transaction on `db` exactly at a cached position: what is captured when it begins is what a drain that
- * begins in the same step carries, unless the loop or the gate drained in between, and then it is tried again.
+ * Begins a read transaction exactly at a cached position: what is captured when it begins is what a drain that begins in
+ * the same step carries, unless the loop or the gate drained in between, and then it is tried again.
  */
-async function pin(
-  { capture, drainer }: SnapshotContext,
-  db: Database,
-): Promise<{ pageCount: number; record: PositionRecord }> {
+async function pin({
+  local,
+  capture,
+  drainer,
+}: SnapshotContext): Promise<{ db: Database; pageCount: number; record: PositionRecord }> {
   for (;;) {
     while (drainer.busy) await drainer.settled();
     if (capture.broken !== null) throw new StateError(`no snapshot before the resync: ${capture.broken}`);
-    db.exec("BEGIN");
-    db.selectValue("SELECT count(*) FROM sqlite_schema");
-    const pageCount = Number(db.selectValue("PRAGMA page_count"));
-    const at = capture.captured.txid;
-    await drainer.drain();
-    const { record } = drainer;
-    if (record.cached.txid === at) return { pageCount, record };
-    db.exec("ROLLBACK");
+    const { db, pageCount } = local.beginRead();
+    try {
+      const at = capture.captured.txid;
+      await drainer.drain();
+      const { record } = drainer;
+      if (record.cached.txid === at) return { db, pageCount, record };
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+    db.close();
   }
 }
 

@@ -27,9 +27,7 @@ export class StallProbe {
     const now = performance.now();
     this.#stalls.push(now - this.#last - 1);
     this.#last = now;
-    this.#rss = Math.max(this.#rss, process.memoryUsage.rss());
-    // Not the cost of looking.
-    this.#last = performance.now();
+    if (this.#stalls.length % 50 === 0) this.#rss = Math.max(this.#rss, process.memoryUsage.rss());
   }
 
   end(): { longestMs: number; nextLongestMs: number; over20Ms: number; peakRss: number } {

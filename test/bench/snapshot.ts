@@ -27,6 +27,7 @@ export async function measureSnapshot(
   });
   await replicator.start();
   const db = replicator.openDatabase();
+  db.exec("PRAGMA synchronous=NORMAL"); // the application's own syncs are not what is looked for
   const rssBefore = process.memoryUsage.rss();
   const stalls = new StallProbe();
   const began = performance.now();
