@@ -19,8 +19,8 @@ export const FAULTS = {
 
 const begin = IDBDatabase.prototype.transaction;
 
-/** Counts transactions; those for which `faultOf` answers a fault have it. Undone by `vi.restoreAllMocks`. */
-export function faultTransactions(faultOf: (count: number, mode: string) => Fault | undefined): () => number {
+/** Counts transactions that write; those for which `faultOf` answers a fault have it. Undone by `vi.restoreAllMocks`. */
+export function faultTransactions(faultOf: (count: number) => Fault | undefined): () => number {
   let count = 0;
   vi.spyOn(IDBDatabase.prototype, "transaction").mockImplementation(function (
     this: IDBDatabase,
@@ -28,7 +28,7 @@ export function faultTransactions(faultOf: (count: number, mode: string) => Faul
     mode = "readonly",
     options,
   ) {
-    const fault = faultOf(count++, mode);
+    const fault = mode === "readwrite" ? faultOf(count++) : undefined;
     if (fault?.refused) throw new DOMException("made up", fault.error!);
     const transaction = begin.call(this, stores, mode, options);
     if (fault !== undefined) spoil(transaction, fault);
