@@ -120,7 +120,7 @@ export class CacheConnection {
       const request = this.#factory.open(this.#name, LAYOUT_VERSION);
       request.onupgradeneeded = () => {
         missing = this.#identity !== null;
-        if (missing || late) request.transaction!.abort();
+        if (missing) request.transaction!.abort();
         else create(request.result);
       };
       request.onsuccess = () => {

@@ -14,6 +14,7 @@ import { IdbAppend } from "./cache-append.ts";
 import { CacheConnection } from "./cache-connection.ts";
 import {
   CHUNK_BYTES,
+  checkChain,
   chunkKey,
   damaged,
   judge,
@@ -296,14 +297,4 @@ interface Commit {
   readonly replaced: readonly Placed[];
   readonly beside: (store: IDBObjectStore) => void;
   readonly onAllowed: () => void;
-}
-
-function checkChain(placed: readonly Placed[], position: PositionRecord): void {
-  for (const [i, { entry }] of placed.entries()) {
-    assert(entry.from.txid < entry.to.txid, "a segment goes forward");
-    assert(i === 0 || samePosition(placed[i - 1]!.entry.to, entry.from), "entries form a chain");
-  }
-  const tail = placed.at(-1)?.entry.to;
-  const whole = position.resync !== undefined || tail === undefined || samePosition(tail, position.cached);
-  assert(whole, "the entries end at the cached position");
 }

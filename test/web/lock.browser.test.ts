@@ -106,6 +106,15 @@ test("a signal ends the waiting with its reason, and nothing stays", async () =>
   expect(await refusal(acquirePoolLock(directory, { signal: controller.signal }))).toBe(reason);
 });
 
+test("a signal that comes just before the lock leaves none behind", async () => {
+  const directory = freshDirectory();
+  const controller = new AbortController();
+  const lock = refusal(acquirePoolLock(directory, { signal: controller.signal }));
+  controller.abort();
+  expect(await lock).toBe(controller.signal.reason);
+  expect(await acquireInWorker(directory, 0).answer).toBe("held");
+});
+
 test("this realm answers a second request at once, however the directory is written", async () => {
   const directory = freshDirectory();
   const lock = await acquirePoolLock(directory);

@@ -187,6 +187,20 @@ async function peekAt(name: string): Promise<Seen> {
   return crash(name);
 }
 
+test("an ack that failed and took place all the same is not undone by what follows", async () => {
+  const name = crypto.randomUUID();
+  const cache = new IdbWriteCache(name);
+  await cache.load();
+  await append(cache, 0, 1);
+  faultTransactions((n) => (n < 2 ? FAULTS["is lost after it took place"] : undefined));
+  await expect(cache.ack(entryOf(0, 1))).rejects.toBeInstanceOf(CacheError);
+  expect(cache.entries()).toEqual([entryOf(0, 1)]);
+  await append(cache, 1, 2);
+  expect((await crash(name)).entries).toEqual([entryOf(1, 2)]);
+  await cache.ack(entryOf(0, 1));
+  expect(cache.entries()).toEqual([entryOf(1, 2)]);
+});
+
 test("where not even a deletion works, the mark for resync fails aloud", async () => {
   const cache = new IdbWriteCache(crypto.randomUUID());
   await cache.load();
