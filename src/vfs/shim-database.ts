@@ -54,6 +54,9 @@ export class ShimDatabase {
   onIdle: (() => void) | null = null;
   /** A checkpoint has written to the main file and not synced it (synchronous=OFF). */
   mainDirty = false;
+  /** The last commit was synced before it was done (synchronous=FULL). */
+  syncsCommits = false;
+  #syncedWal = false;
   /** The next checkpoint is one that PRAGMA wal_checkpoint asks for. */
   checkpointAsked = false;
   readonly #buffer: WalBuffer;
@@ -104,6 +107,7 @@ export class ShimDatabase {
   }
 
   #beginWrite(): void {
+    this.#syncedWal = false;
     this.#buffer.begin();
     const header = this.shm.header();
     if (header !== null && header.pageSize > 0) this.#frameSize = header.pageSize + walFrameHeaderSize;
@@ -117,6 +121,7 @@ export class ShimDatabase {
       const header = this.capture === null ? null : this.shm.header();
       if (header !== null) committed = this.capture!.take(header) || this.capture!.broken !== null;
     }
+    if (committed) this.syncsCommits = this.#syncedWal;
     const code = this.shm.lock(connection, offset, count, flags);
     if (committed) this.policy?.committed();
     return code;
@@ -155,6 +160,12 @@ export class ShimDatabase {
   /** Before any read, size or sync of the WAL by any connection. */
   flushWal(): ResultCode {
     return this.#buffer.flush();
+  }
+
+  syncWal(sync: () => ResultCode): ResultCode {
+    const code = this.#buffer.flush();
+    this.#syncedWal = true;
+    return code || sync();
   }
 
   truncateWal(size: number, truncate: () => ResultCode): ResultCode {

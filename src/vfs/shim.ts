@@ -290,7 +290,7 @@ export class ShimVfs {
 
   readonly #xSyncWal = (pointer: Pointer, flags: number): ResultCode => {
     const { database, base } = this.#file(pointer);
-    return database.flushWal() || base.xSync(pointer, flags);
+    return database.syncWal(() => base.xSync(pointer, flags));
   };
 
   readonly #xFileSizeWal = (pointer: Pointer, out: Pointer): ResultCode => {
