@@ -2,6 +2,7 @@ import * as nodeFs from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { assert } from "../src/assert.ts";
+import { checkChain } from "../src/cache/check-chain.ts";
 import type {
   CacheAppend,
   CacheEntry,
@@ -269,14 +270,4 @@ export class FsWriteCache implements WriteCache {
   #assertLoaded(): void {
     assert(this.#loaded, "the write cache is loaded before it is used");
   }
-}
-
-function checkChain(placed: readonly Placed[], position: PositionRecord): void {
-  for (const [i, { entry }] of placed.entries()) {
-    assert(entry.from.txid < entry.to.txid, "a segment goes forward");
-    assert(i === 0 || samePosition(placed[i - 1]!.entry.to, entry.from), "entries form a chain");
-  }
-  const tail = placed.at(-1)?.entry.to;
-  const whole = position.resync !== undefined || tail === undefined || samePosition(tail, position.cached);
-  assert(whole, "the entries end at the cached position");
 }

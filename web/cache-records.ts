@@ -1,5 +1,4 @@
 import { promisifyRequest } from "idb-keyval";
-import { assert } from "../src/assert.ts";
 import type { CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
 import { samePosition } from "../src/format/position.ts";
@@ -143,17 +142,6 @@ function checkStored(
   if (tail === undefined || position?.resync !== undefined) return;
   if (position === null || !samePosition(tail, position.cached))
     throw damaged(name, `its entries end at ${tail.txid}, its record at ${position?.cached.txid}`);
-}
-
-/** What a change is to lead to; anything else is a defect of the caller. */
-export function checkChain(placed: readonly Placed[], position: PositionRecord): void {
-  for (const [i, { entry }] of placed.entries()) {
-    assert(entry.from.txid < entry.to.txid, "a segment goes forward");
-    assert(i === 0 || samePosition(placed[i - 1]!.entry.to, entry.from), "entries form a chain");
-  }
-  const tail = placed.at(-1)?.entry.to;
-  const whole = position.resync !== undefined || tail === undefined || samePosition(tail, position.cached);
-  assert(whole, "the entries end at the cached position");
 }
 
 export function damaged(name: string, how: string): CacheError {

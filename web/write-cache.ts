@@ -1,5 +1,6 @@
 import { get } from "idb-keyval";
 import { assert } from "../src/assert.ts";
+import { checkChain } from "../src/cache/check-chain.ts";
 import type {
   CacheAppend,
   CacheEntry,
@@ -14,7 +15,6 @@ import { IdbAppend } from "./cache-append.ts";
 import { CacheConnection } from "./cache-connection.ts";
 import {
   CHUNK_BYTES,
-  checkChain,
   chunkKey,
   damaged,
   judge,
