@@ -38,7 +38,6 @@ const MAX_POSITION_BYTES = 64 * 1024;
  * space, and the record is never without a place.
  */
 export class FsWriteCache implements WriteCache {
-  readonly synchronous = true;
   readonly #directory: CacheDirectory;
   #loaded = false;
   #entries: Placed[] = [];

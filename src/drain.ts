@@ -1,5 +1,4 @@
-import { assert } from "./assert.ts";
-import type { Awaitable, CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import type { CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
@@ -25,8 +24,8 @@ export interface DrainContext {
   readonly now: () => number;
 }
 
-/** Steps that are all done at once inside a lock request, or one by one with the event loop between them. */
-export type Steps<T> = Generator<Awaitable, T, void>;
+/** Steps that are all done at once inside a lock request, or one by one with turns of the event loop between them. */
+export type Steps<T> = Generator<undefined, T, void>;
 
 /**
  * Moves the commits of one span from the WAL into one segment in the cache:
@@ -51,21 +50,21 @@ export function* drain(
       throw new WalDamagedError(0);
     append = context.cache.append();
     const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, SEGMENT_LEVEL);
-    yield append.write(encoder.start());
+    append.write(encoder.start());
     yield* writePages(context, span, wal, encoder, append);
     const { chunk, id, size } = encoder.finish();
-    yield append.write(chunk);
+    append.write(chunk);
     const to = { txid: span.to.txid, id };
     const record = nextRecord(context.record, span, to, fingerprint);
     fault("drain:before-commit");
     const entry = { from: context.record.cached, to, size, time: span.firstTime };
-    yield append.commit(entry, record);
+    append.commit(entry, record);
     fault("drain:after-commit");
     context.capture.confirm(span);
     return { entry, record };
   } catch (error) {
     context.capture.giveBack(span);
-    if (append !== null) yield append.abort();
+    append?.abort();
     throw error;
   }
 }
@@ -124,7 +123,7 @@ function* writePages(
     for (let i = begin; i < end; i++) {
       const at = (i - begin) * pageSize;
       const chunk = encoder.page(pgnos[i]!, block.subarray(at, at + pageSize));
-      if (chunk !== undefined) yield append.write(chunk);
+      if (chunk !== undefined) append.write(chunk);
     }
     yield undefined;
   }
@@ -147,12 +146,11 @@ function readBlock(
   }
 }
 
-/** Runs steps to their end at once. Only where the cache is synchronous. */
+/** Runs steps to their end at once. */
 export function runSteps<T>(steps: Steps<T>): T {
   for (;;) {
     const { done, value } = steps.next();
-    if (done) return value as T;
-    assert(value === undefined, "a synchronous cache answered with a promise");
+    if (done) return value;
   }
 }
 
@@ -171,10 +169,9 @@ export async function pace<T>(
   let since = now();
   for (;;) {
     const { done, value } = steps.next();
-    if (done) return value as T | undefined;
-    if (value !== undefined) await value;
-    else if (now() - since >= TURN_MS) await turn();
-    else continue;
+    if (done) return value;
+    if (now() - since < TURN_MS) continue;
+    await turn();
     since = now();
   }
 }

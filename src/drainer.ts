@@ -78,10 +78,9 @@ export class Drainer {
     const steps = this.#begin(fingerprint);
     if (steps !== null) runSteps(steps);
     else if (this.#record.fingerprint !== fingerprint) {
-      const { cache } = this.#options;
-      const saved = cache.savePosition({ ...this.#record, fingerprint });
-      assert(saved === undefined, "a synchronous cache answered with a promise");
-      this.#record = { ...this.#record, fingerprint };
+      const record = { ...this.#record, fingerprint };
+      this.#options.cache.savePosition(record);
+      this.#record = record;
     }
     return true;
   }

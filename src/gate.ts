@@ -35,8 +35,8 @@ export interface GateOptions {
 
 /**
  * Decides whether SQLite may restart the WAL, which overwrites its frames: only when every captured commit is cached, or
- * when a durable mark says that the replica must be resynced. Where the cache is synchronous the gate drains at once and
- * lets the request pass, so no commit ever waits for a timer: for a checkpoint that the application asks for, and for
+ * when a durable mark says that the replica must be resynced. It drains at once and lets the request pass, so no commit
+ * ever waits for a timer: for a checkpoint that the application asks for, and for
  * SQLite's own once the WAL is large enough to be worth it. Below that the loop drains and checkpoints.
  */
 export class RestartGate implements DatabasePolicy {
@@ -51,10 +51,9 @@ export class RestartGate implements DatabasePolicy {
   }
 
   mayRestart(): boolean {
-    const { capture, cache, drainer } = this.#options;
+    const { capture } = this.#options;
     if (this.#open) return this.#pass();
     if (capture.broken !== null) return this.#mark(capture.broken);
-    if (!cache.synchronous) return !capture.pending && !drainer.busy;
     if (this.#failing) return this.#walExceeds(this.#options.walLimit) && this.#mark(CACHE_FAILED);
     return this.#try(() => this.#drain());
   }
@@ -71,9 +70,9 @@ export class RestartGate implements DatabasePolicy {
 
   /** Nobody caches any more: what is not cached is marked, and where all is, the record says so for the next start. */
   #pass(): boolean {
-    const { database, capture, drainer, cache, fingerprint } = this.#options;
+    const { database, capture, drainer, fingerprint } = this.#options;
     if (capture.pending || capture.broken !== null) return this.#mark("replication was not running");
-    if (cache.synchronous && !database.mainDirty) this.#try(() => drainer.drainNow(fingerprint()));
+    if (!database.mainDirty) this.#try(() => drainer.drainNow(fingerprint()));
     return true;
   }
 
@@ -91,8 +90,7 @@ export class RestartGate implements DatabasePolicy {
    * the WAL alone, and that takes a record that names a frame of this WAL.
    */
   mayCheckpoint(asked: boolean): boolean {
-    const { capture, cache, drainer, walLimit } = this.#options;
-    if (!cache.synchronous) return !capture.pending;
+    const { capture, drainer, walLimit } = this.#options;
     if (this.#open || !capture.pending) return true;
     // What is not checkpointed is never restarted either: past the limit the mark lets both happen.
     if (this.#failing) return this.#walExceeds(walLimit) && this.#mark(CACHE_FAILED);
@@ -140,7 +138,6 @@ export class RestartGate implements DatabasePolicy {
     if (drainer.busy) return false;
     if (!capture.pending && capture.broken === null) return true;
     if (drainer.record.resync === undefined) {
-      if (!cache.synchronous) return false;
       try {
         cache.markResync(reason);
       } catch (error) {

@@ -2,15 +2,11 @@ import type { Position } from "../format/position.ts";
 import type { PutBody } from "../store/object-store.ts";
 
 /**
- * The durable FIFO between capture and upload: finished, immutable level-0 segment objects, and beside them the one
- * position record that says how far capture has come. One contract suite (test/suites/write-cache.ts) holds for all.
- *
- * Every method that changes something is durable when it returns or resolves. Where `synchronous` is true (Node) the
- * methods typed `Awaitable` return undefined, never a promise, so that the restart gate can drain inside a lock request.
+ * A durable FIFO of finished, immutable level-0 segment objects, and beside them the one position record that says how far
+ * capture has come. One contract suite (test/suites/write-cache.ts) holds for all. Every method that changes something is
+ * durable when it returns or resolves.
  */
-export interface WriteCache {
-  readonly synchronous: boolean;
-
+export interface SegmentQueue {
   /**
    * Opens the cache, once and before anything else, and drops what a crash left unfinished. Throws CacheError for an
    * unknown record version, and where what is there is damaged or does not form one chain; nothing is deleted then.
@@ -22,7 +18,7 @@ export interface WriteCache {
    * are neighbours behind the head, they leave in the same durable step in which it arrives, and its range of txids covers
    * theirs. Before the commit the caller makes sure that none of them has become the head, and aborts otherwise.
    */
-  append(replacing?: readonly CacheEntry[]): CacheAppend;
+  append(replacing?: readonly CacheEntry[]): QueueAppend;
 
   /**
    * Replaces the position record (a checkpoint, a restart of the WAL, a restore). While there are entries, `cached` is
@@ -58,9 +54,20 @@ export interface WriteCache {
   close(): Promise<void>;
 }
 
+/**
+ * The queue between capture and upload. What the restart gate needs inside SQLite's lock requests, where nothing can be
+ * awaited, is done when it returns.
+ */
+export interface WriteCache extends SegmentQueue {
+  append(): CacheAppend;
+  append(replacing: readonly CacheEntry[]): QueueAppend;
+  savePosition(record: PositionRecord): undefined;
+  markResync(reason: string): undefined;
+}
+
 export type Awaitable = undefined | Promise<void>;
 
-export interface CacheAppend {
+export interface QueueAppend {
   /** Adds bytes of the object. The array may be reused by the caller once this returned or resolved. */
   write(chunk: Uint8Array): Awaitable;
   /**
@@ -71,6 +78,12 @@ export interface CacheAppend {
   commit(entry: CacheEntry, position: PositionRecord): Awaitable;
   /** Forgets the segment. Safe to call after a failed write or commit. */
   abort(): Awaitable;
+}
+
+export interface CacheAppend extends QueueAppend {
+  write(chunk: Uint8Array): undefined;
+  commit(entry: CacheEntry, position: PositionRecord): undefined;
+  abort(): undefined;
 }
 
 export interface CacheState {

@@ -610,7 +610,6 @@ describe("cost", () => {
     expect(segment.abort()).toBeUndefined();
     expect(cache.savePosition(record(1))).toBeUndefined();
     expect(cache.markResync("why")).toBeUndefined();
-    expect(cache.synchronous).toBe(true);
   });
 
   test("64 MiB go through in 256 KiB, in and out", async () => {

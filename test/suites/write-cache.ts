@@ -1,20 +1,20 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import type { CacheEntry, CacheState, PositionRecord, WriteCache } from "../../src/cache/write-cache.ts";
+import type { CacheEntry, CacheState, PositionRecord, SegmentQueue } from "../../src/cache/write-cache.ts";
 import { CacheError } from "../../src/errors.ts";
 import type { Position } from "../../src/format/position.ts";
 import { collect, type PutBody } from "../../src/store/object-store.ts";
 
 /** A cache that was not loaded yet; `reopen` answers another over the same storage, as after a crash: without a close. */
 export interface OpenedCache {
-  readonly cache: WriteCache;
-  reopen(): Promise<WriteCache>;
+  readonly cache: SegmentQueue;
+  reopen(): Promise<SegmentQueue>;
 }
 
-/** What every WriteCache must do. `open` answers an empty one each time. */
+/** What every SegmentQueue must do. `open` answers an empty one each time. */
 export function writeCacheSuite(name: string, open: () => Promise<OpenedCache>): void {
   describe(`${name} as a write cache`, () => {
-    let cache: WriteCache;
-    let reopen: () => Promise<WriteCache>;
+    let cache: SegmentQueue;
+    let reopen: () => Promise<SegmentQueue>;
 
     /** Crashes and starts again. */
     const restart = async (): Promise<CacheState> => {
@@ -476,7 +476,7 @@ export function entryOf(from: number, to: number): CacheEntry {
 }
 
 export async function append(
-  cache: WriteCache,
+  cache: SegmentQueue,
   from: number,
   to: number,
   { replacing, saved = record(to) }: { replacing?: readonly CacheEntry[]; saved?: PositionRecord } = {},
@@ -489,7 +489,7 @@ export async function append(
   return entryOf(from, to);
 }
 
-export async function expectObject(cache: WriteCache, entry: CacheEntry): Promise<void> {
+export async function expectObject(cache: SegmentQueue, entry: CacheEntry): Promise<void> {
   expect(await collectBody(cache.read(entry))).toEqual(object(entry.from.txid, entry.to.txid));
 }
 

@@ -20,9 +20,8 @@ export class MemoryCacheStorage {
   entries: readonly StoredEntry[] = [];
 }
 
-/** A write cache for tests in memory. Asynchronous, as IndexedDB is: each change arrives some turns after it was asked for. */
+/** A write cache for tests in memory. */
 export class MemoryCache implements WriteCache {
-  readonly synchronous = false;
   readonly #storage: MemoryCacheStorage;
   #appending = false;
 
@@ -47,18 +46,20 @@ export class MemoryCache implements WriteCache {
     this.#appending = true;
     const chunks: Uint8Array[] = [];
     return {
-      write: async (chunk) => {
+      write: (chunk) => {
         chunks.push(chunk.slice());
+        return undefined;
       },
-      commit: async (entry, record) => {
-        await later();
-        const bytes = new Uint8Array(await new Blob(chunks as BlobPart[]).arrayBuffer());
+      commit: (entry, record) => {
+        const bytes = concat(chunks);
         assert(bytes.length === entry.size, "the entry says the size of its object");
         this.#change(this.#with({ entry, bytes }, replacing), record);
         this.#appending = false;
+        return undefined;
       },
-      abort: async () => {
+      abort: () => {
         this.#appending = false;
+        return undefined;
       },
     };
   }
@@ -82,13 +83,11 @@ export class MemoryCache implements WriteCache {
     return at;
   }
 
-  async savePosition(record: PositionRecord): Promise<void> {
-    await later();
+  savePosition(record: PositionRecord): undefined {
     this.#change(this.#storage.entries, record);
   }
 
-  async markResync(reason: string): Promise<void> {
-    await later();
+  markResync(reason: string): undefined {
     const { record } = this.#storage;
     if (record !== null && record.resync === undefined) this.#storage.record = { ...record, resync: reason };
   }
@@ -106,14 +105,12 @@ export class MemoryCache implements WriteCache {
   }
 
   async ack(entry: CacheEntry): Promise<void> {
-    await later();
     const head = this.entries()[0];
     assert(head !== undefined && samePosition(head.to, entry.to), "the head is acknowledged");
     this.#storage.entries = this.#storage.entries.slice(1);
   }
 
   async dropBacklog(): Promise<void> {
-    await later();
     assert(this.#storage.record?.resync !== undefined, "the mark is durable before any drop");
     this.#storage.entries = this.#storage.entries.slice(0, 1);
   }
@@ -136,6 +133,12 @@ export class MemoryCache implements WriteCache {
   }
 }
 
-function later(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
 }

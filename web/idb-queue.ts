@@ -2,17 +2,17 @@ import { get } from "idb-keyval";
 import { assert } from "../src/assert.ts";
 import { checkChain } from "../src/cache/check-chain.ts";
 import type {
-  CacheAppend,
   CacheEntry,
   CacheState,
   PositionRecord,
-  WriteCache,
+  QueueAppend,
+  SegmentQueue,
 } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
 import { samePosition } from "../src/format/position.ts";
 import type { PutBody } from "../src/store/object-store.ts";
-import { IdbAppend } from "./cache-append.ts";
-import { CacheConnection } from "./cache-connection.ts";
+import { IdbAppend } from "./idb-append.ts";
+import { CacheConnection } from "./idb-connection.ts";
 import {
   CHUNK_BYTES,
   chunkKey,
@@ -24,17 +24,16 @@ import {
   readRecords,
   removeEntry,
   revokePermit,
-} from "./cache-records.ts";
+} from "./idb-records.ts";
 
 /**
- * The write cache in an IndexedDB database of its own; cache-records.ts says what is in it. Each change is one strict
+ * A segment queue in an IndexedDB database of its own; idb-records.ts says what is in it. Each change is one strict
  * transaction, and they take place in the order in which they were asked for.
  *
  * Where a connection is lost, nobody knows whether its last transaction took place. What failed so must not count, while
  * the world goes on: so the next change states all records anew, as they are known here.
  */
-export class IdbWriteCache implements WriteCache {
-  readonly synchronous = false;
+export class IdbQueue implements SegmentQueue {
   readonly #name: string;
   readonly #connection: CacheConnection;
   #loaded = false;
@@ -78,7 +77,7 @@ export class IdbWriteCache implements WriteCache {
     return { position: this.#position, entries: this.entries() };
   }
 
-  append(replacing: readonly CacheEntry[] = []): CacheAppend {
+  append(replacing: readonly CacheEntry[] = []): QueueAppend {
     this.#assertLoaded();
     assert(!this.#appending, "one segment is open at a time");
     const replaced = replacing.map((entry) => this.#find(entry));

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { cdp } from "vitest/browser";
-import type { PositionRecord, WriteCache } from "../../src/cache/write-cache.ts";
+import type { PositionRecord, SegmentQueue } from "../../src/cache/write-cache.ts";
 import type { PutBody } from "../../src/store/object-store.ts";
-import { IdbWriteCache } from "../../web/write-cache.ts";
+import { IdbQueue } from "../../web/idb-queue.ts";
 import {
   append,
   entryOf,
@@ -13,9 +13,9 @@ import {
   writeCacheSuite,
 } from "../suites/write-cache.ts";
 
-writeCacheSuite("IdbWriteCache", async () => {
+writeCacheSuite("IdbQueue", async () => {
   const name = crypto.randomUUID();
-  return { cache: new IdbWriteCache(name), reopen: async () => new IdbWriteCache(name) };
+  return { cache: new IdbQueue(name), reopen: async () => new IdbQueue(name) };
 });
 
 afterEach(() => {
@@ -24,9 +24,9 @@ afterEach(() => {
 });
 
 /** A cache with one entry. */
-async function filled(): Promise<{ name: string; cache: IdbWriteCache }> {
+async function filled(): Promise<{ name: string; cache: IdbQueue }> {
   const name = crypto.randomUUID();
-  const cache = new IdbWriteCache(name);
+  const cache = new IdbQueue(name);
   await cache.load();
   await append(cache, 0, 1);
   return { name, cache };
@@ -117,7 +117,7 @@ describe("a connection", () => {
     expect(await eventOf(upgrade, "blocked", "success")).toBe("success");
     upgrade.result.close();
     await expect(append(cache, 1, 2)).rejects.toMatchObject(refused);
-    await expect(new IdbWriteCache(name).load()).rejects.toMatchObject(refused);
+    await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
   });
 
   test("that cannot be opened is not waited for without end, and not left open when it comes late", async () => {
@@ -127,7 +127,7 @@ describe("a connection", () => {
     expect(await eventOf(deletion, "blocked", "success")).toBe("blocked");
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const failure = (act: Promise<unknown>) => act.catch((error: unknown) => error);
-    const failures = [failure(append(cache, 1, 2)), failure(new IdbWriteCache(name).load())];
+    const failures = [failure(append(cache, 1, 2)), failure(new IdbQueue(name).load())];
     await vi.advanceTimersByTimeAsync(10_000);
     for (const error of await Promise.all(failures)) expect(error).toMatchObject(refused);
     vi.useRealTimers();
@@ -158,10 +158,10 @@ describe("a database that another tab deletes", () => {
   test("and makes anew is not taken for ours", async () => {
     const { name, cache } = await filled();
     await eventOf(indexedDB.deleteDatabase(name), "success");
-    const other = new IdbWriteCache(name);
+    const other = new IdbQueue(name);
     expect(await other.load()).toEqual({ position: null, entries: [] });
     await expect(append(cache, 1, 2)).rejects.toMatchObject(refused);
-    expect(await new IdbWriteCache(name).load()).toEqual({ position: null, entries: [] });
+    expect(await new IdbQueue(name).load()).toEqual({ position: null, entries: [] });
   });
 });
 
@@ -175,7 +175,7 @@ describe("load", () => {
     await cache.close();
     await tamper(name, change);
     const before = await recordsOf(name);
-    for (let i = 0; i < 2; i++) await expect(new IdbWriteCache(name).load()).rejects.toMatchObject(refused);
+    for (let i = 0; i < 2; i++) await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
     expect(await recordsOf(name)).toBe(before);
   });
 
@@ -191,14 +191,14 @@ describe("load", () => {
     await cache.close();
     await tamper(name, change);
     const before = await recordsOf(name);
-    await expect(new IdbWriteCache(name).load()).rejects.toMatchObject(refused);
+    await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
     expect(await recordsOf(name)).toBe(before);
   });
 
   test("refuses a database that is somebody else's", async () => {
     const name = crypto.randomUUID();
     (await openRaw(name, 1)).close();
-    await expect(new IdbWriteCache(name).load()).rejects.toMatchObject(refused);
+    await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
   });
 
   test("drops the chunks of an append that did not come to its end", async () => {
@@ -207,7 +207,7 @@ describe("load", () => {
     const segment = cache.append();
     await segment.write(new Uint8Array(1024 * 1024));
     expect(await recordsOf(name)).toBe(clean + 4);
-    expect((await new IdbWriteCache(name).load()).entries).toEqual([entryOf(0, 1)]);
+    expect((await new IdbQueue(name).load()).entries).toEqual([entryOf(0, 1)]);
     expect(await recordsOf(name)).toBe(clean);
   });
 
@@ -215,7 +215,7 @@ describe("load", () => {
     const { name, cache } = await filled();
     await cache.close();
     await tamper(name, (store) => store.delete("permit"));
-    expect((await new IdbWriteCache(name).load()).position?.resync).toBeDefined();
+    expect((await new IdbQueue(name).load()).position?.resync).toBeDefined();
   });
 });
 
@@ -257,7 +257,7 @@ test("64 MiB go through in 256 KiB, in and out", async () => {
   for (const [chunk] of put.mock.calls) expect((chunk as Uint8Array).buffer.byteLength).toBe(256 * 1024);
   const entry = { ...entryOf(1, 2), size };
   await segment.commit(entry, record(2));
-  const after = new IdbWriteCache(name);
+  const after = new IdbQueue(name);
   await after.load();
   let seen = 0;
   for await (const chunk of (after.read(entry) as Exclude<PutBody, Uint8Array>).chunks()) {
@@ -292,7 +292,7 @@ describe("a full quota", () => {
   afterEach(() => limit());
 
   /** Does not compress. Returns how many entries there was room for. */
-  async function fill(cache: WriteCache): Promise<number> {
+  async function fill(cache: SegmentQueue): Promise<number> {
     const bytes = new Uint8Array(200_000);
     for (let txid = 0; txid < 1000; txid++) {
       const segment = cache.append();
@@ -310,7 +310,7 @@ describe("a full quota", () => {
   }
 
   /** Chromium still grants what it last counted as free: saves a record until there is no room for it. */
-  async function useUp(cache: WriteCache, saved: PositionRecord): Promise<void> {
+  async function useUp(cache: SegmentQueue, saved: PositionRecord): Promise<void> {
     for (let i = 0; i < 5000; i++) {
       try {
         await cache.savePosition(saved);
@@ -325,7 +325,7 @@ describe("a full quota", () => {
   test("is told; marking, dropping and acknowledging work; with room it goes on", async () => {
     const buckets = (navigator as unknown as { storageBuckets: StorageBuckets }).storageBuckets;
     const bucket = await buckets.open(crypto.randomUUID());
-    const open = () => new IdbWriteCache("full", bucket.indexedDB);
+    const open = () => new IdbQueue("full", bucket.indexedDB);
     const { usage = 0 } = await navigator.storage.estimate();
     await limit(usage + 1_000_000);
     const cache = open();

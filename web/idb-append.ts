@@ -1,7 +1,7 @@
 import { set, type UseStore } from "idb-keyval";
 import { assert } from "../src/assert.ts";
-import type { CacheAppend, CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
-import { CHUNK_BYTES, chunkKey } from "./cache-records.ts";
+import type { CacheEntry, PositionRecord, QueueAppend } from "../src/cache/write-cache.ts";
+import { CHUNK_BYTES, chunkKey } from "./idb-records.ts";
 
 /** What an open segment asks of its cache. */
 export interface AppendHost {
@@ -24,7 +24,7 @@ export interface AppendHost {
  * does not grow with the segment; the last one goes with the commit. A failed write or commit forgets the segment, a
  * refused commit leaves it to `abort`.
  */
-export class IdbAppend implements CacheAppend {
+export class IdbAppend implements QueueAppend {
   readonly #host: AppendHost;
   readonly #sequence: number;
   #buffer: Uint8Array | null = null;

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import type { CacheEntry, WriteCache } from "../../src/cache/write-cache.ts";
+import type { CacheEntry, SegmentQueue } from "../../src/cache/write-cache.ts";
 import { CacheError } from "../../src/errors.ts";
 import { collect, type PutBody } from "../../src/store/object-store.ts";
-import { IdbWriteCache } from "../../web/write-cache.ts";
+import { IdbQueue } from "../../web/idb-queue.ts";
 import { append, entryOf, record } from "../suites/write-cache.ts";
 import { FAULTS, type Fault, faultTransactions } from "./idb-faults.ts";
 
@@ -13,14 +13,14 @@ afterEach(() => {
 /** More than two chunks. */
 const LARGE = 600_000;
 
-async function appendLarge(cache: WriteCache, txid: number): Promise<void> {
+async function appendLarge(cache: SegmentQueue, txid: number): Promise<void> {
   const segment = cache.append();
   for (let at = 0; at < LARGE; at += 100_000) await segment.write(new Uint8Array(100_000).fill(at / 100_000));
   await segment.commit({ ...entryOf(txid, txid + 1), size: LARGE }, record(txid + 1));
 }
 
 /** One life of a cache, step by step; each can be tried again. */
-const STEPS: Record<string, (cache: WriteCache) => Promise<unknown>> = {
+const STEPS: Record<string, (cache: SegmentQueue) => Promise<unknown>> = {
   "first record": async (cache) => cache.savePosition(record(0)),
   "append 1": (cache) => append(cache, 0, 1),
   "append 2": (cache) => append(cache, 1, 2),
@@ -53,7 +53,7 @@ interface Seen {
 
 /** What a start after a crash finds, all bytes read. */
 async function crash(name: string): Promise<Seen> {
-  const cache = new IdbWriteCache(name);
+  const cache = new IdbQueue(name);
   const { entries, position: saved } = await cache.load();
   for (const entry of entries) await readWhole(cache, entry);
   await cache.close();
@@ -61,7 +61,7 @@ async function crash(name: string): Promise<Seen> {
   return { entries, cached: saved?.cached, marked, wal: saved !== null && saved.wal !== null };
 }
 
-async function readWhole(cache: WriteCache, entry: CacheEntry): Promise<void> {
+async function readWhole(cache: SegmentQueue, entry: CacheEntry): Promise<void> {
   const body = cache.read(entry) as Exclude<PutBody, Uint8Array>;
   expect((await collect(body.chunks(), LARGE)).length).toBe(entry.size);
 }
@@ -69,7 +69,7 @@ async function readWhole(cache: WriteCache, entry: CacheEntry): Promise<void> {
 /** What a crash after each step leaves, and the numbers of its transactions. */
 async function withoutFaults() {
   const name = crypto.randomUUID();
-  const cache = new IdbWriteCache(name);
+  const cache = new IdbQueue(name);
   await cache.load();
   const after: Seen[] = [await crash(name)];
   const first: number[] = [];
@@ -93,14 +93,14 @@ async function withFault(
   at: number,
   times: number,
   onStep: (
-    cache: WriteCache,
+    cache: SegmentQueue,
     name: string,
     step: number,
     act: () => Promise<unknown>,
   ) => Promise<"go on" | "end">,
 ): Promise<void> {
   const name = crypto.randomUUID();
-  const cache = new IdbWriteCache(name);
+  const cache = new IdbQueue(name);
   await cache.load();
   faultTransactions((n) => (n >= at && n < at + times ? fault : undefined));
   for (const [step, act] of Object.values(STEPS).entries()) {
@@ -189,7 +189,7 @@ async function peekAt(name: string): Promise<Seen> {
 
 test("an ack that failed and took place all the same is not undone by what follows", async () => {
   const name = crypto.randomUUID();
-  const cache = new IdbWriteCache(name);
+  const cache = new IdbQueue(name);
   await cache.load();
   await append(cache, 0, 1);
   faultTransactions((n) => (n < 2 ? FAULTS["is lost after it took place"] : undefined));
@@ -202,7 +202,7 @@ test("an ack that failed and took place all the same is not undone by what follo
 });
 
 test("where not even a deletion works, the mark for resync fails aloud", async () => {
-  const cache = new IdbWriteCache(crypto.randomUUID());
+  const cache = new IdbQueue(crypto.randomUUID());
   await cache.load();
   await append(cache, 0, 1);
   faultTransactions(() => FAULTS["exceeds the quota"]);

@@ -1,6 +1,6 @@
 import { promisifyRequest, type UseStore } from "idb-keyval";
 import { CacheError } from "../src/errors.ts";
-import { CACHE_KEY, LAYOUT_VERSION, madeByNewer } from "./cache-records.ts";
+import { CACHE_KEY, LAYOUT_VERSION, madeByNewer } from "./idb-records.ts";
 
 const STORE = "cache";
 /** Milliseconds. To open waits while another connection keeps a deletion of the database from being done. */
