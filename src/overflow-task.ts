@@ -54,8 +54,11 @@ export class OverflowTask implements Task {
       const before = this.#bytes;
       if (before <= maxCacheSize || cache.entries().length < 2) return record;
       const reason = `the write cache held more than ${maxCacheSize} bytes`;
-      record = await dropBacklog(cache, record, reason);
+      cache.markResync(reason);
+      // From here on nothing continues what is dropped, also where that fails.
+      drainer.adopt({ ...record, resync: reason });
       capture.giveUp(reason);
+      record = await dropBacklog(cache, record, reason);
       onOverflow(before - this.#bytes, reason);
       return record;
     });

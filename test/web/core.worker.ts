@@ -6,7 +6,7 @@ import { MemoryStore } from "../../src/store/memory-store.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { loadCodecs } from "../../web/compression.ts";
 import { PoolPlatform } from "../../web/platform.ts";
-import { MemoryCache } from "./memory-cache.ts";
+import { MemoryCache } from "../cache/memory-cache.ts";
 
 /** What the worker found; the test judges it. */
 export interface CoreReport {
