@@ -36,13 +36,64 @@ declare class TextDecoder {
 declare class URL {
   constructor(url: string, base?: string);
   readonly protocol: string;
+  readonly origin: string;
+  readonly host: string;
   readonly hostname: string;
   readonly pathname: string;
-  readonly searchParams: { get(name: string): string | null; keys(): Iterable<string> };
+  readonly searchParams: URLSearchParams;
 }
+declare class URLSearchParams {
+  constructor(parameters: Record<string, string>);
+  get(name: string): string | null;
+  getAll(name: string): string[];
+  keys(): Iterable<string>;
+  toString(): string;
+}
+declare class Headers {
+  constructor(headers?: Record<string, string>);
+  get(name: string): string | null;
+  has(name: string): boolean;
+  set(name: string, value: string): void;
+}
+declare class Request {
+  readonly url: string;
+  readonly method: string;
+  readonly headers: Headers;
+  readonly body: ReadableStream<Uint8Array> | null;
+  readonly signal: AbortSignal;
+}
+declare class Response {
+  constructor(
+    body?: string | ReadableStream<Uint8Array> | null,
+    init?: { status?: number; headers?: Record<string, string> },
+  );
+  readonly status: number;
+  readonly type: string;
+  readonly headers: Headers;
+  readonly body: ReadableStream<Uint8Array> | null;
+  text(): Promise<string>;
+}
+declare class ReadableStream<T> {
+  constructor(
+    source: {
+      pull(controller: { enqueue(chunk: T): void; close(): void }): Promise<void>;
+      cancel?(): Promise<void> | void;
+    },
+    strategy: { highWaterMark: number },
+  );
+  readonly locked: boolean;
+  getReader(): {
+    read(): Promise<{ done: boolean; value?: T }>;
+    cancel(): Promise<void>;
+    releaseLock(): void;
+  };
+}
+declare function fetch(url: string, init: object): Promise<Response>;
 declare namespace WebAssembly {
   interface Memory {
     readonly buffer: ArrayBuffer;
   }
 }
-declare var crypto: { getRandomValues<T extends Uint8Array>(array: T): T };
+declare var crypto: {
+  getRandomValues<T extends Uint8Array>(array: T): T;
+};

@@ -13,17 +13,20 @@ import {
 import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
 import { Replicator } from "../src/replicator.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
+import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
 import { loadCodecs } from "./compression.ts";
-import { openStore, type ReplicaLocation } from "./open-store.ts";
+import { openStore } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
 
 export * from "../src/public.ts";
 export { DirectoryStore } from "./directory-store.ts";
-export { openStore, type ReplicaLocation, type S3Options } from "./open-store.ts";
+export { type GatewayServer, type GatewayServerOptions, serveGateway } from "./gateway-server.ts";
+export { toNodeListener } from "./node-listener.ts";
+export { openStore } from "./open-store.ts";
 
 /** How to replicate a database in Node. */
 export interface SqliteReplicatorConfig extends CommonConfig, ReplicaLocation {
-  /** `s3://bucket/prefix/`, `file:///folder`, or an ObjectStore. Or `s3Bucket` and `s3Prefix`. */
+  /** `s3://bucket/prefix/`, `https://host/path/` (a gateway), `file:///folder`, or an ObjectStore. Or `s3Bucket` and `s3Prefix`. */
   readonly replica?: string | ObjectStore;
 
   /** Path of the database file. Its folder must exist. */
@@ -36,17 +39,7 @@ export interface SqliteReplicatorConfig extends CommonConfig, ReplicaLocation {
   readonly unsafeNoLock?: boolean;
 }
 
-const fields = [
-  ...commonFields,
-  "replica",
-  "s3Bucket",
-  "s3Prefix",
-  "s3",
-  "dbPath",
-  "cacheDir",
-  "sqlite3",
-  "unsafeNoLock",
-];
+const fields = [...commonFields, ...locationFields, "dbPath", "cacheDir", "sqlite3", "unsafeNoLock"];
 
 /** Continuous replication of one SQLite database. See `create`. */
 export class SqliteReplicator extends Replicator {
@@ -64,7 +57,7 @@ export class SqliteReplicator extends Replicator {
     const given = checkObject("sqlite3", config.sqlite3);
     if (given !== undefined && typeof given.oo1?.DB !== "function")
       throw new ConfigError("sqlite3", "must be what sqlite-wasm's init function resolves to");
-    const store = openStore(config);
+    const store = await openStore(config);
     if (!existsSync(dirname(dbPath))) throw new LocalDatabaseError(dbPath, "its folder does not exist");
     const codecs = await loadCodecs();
     const sqlite3 = given ?? (await sharedModule());

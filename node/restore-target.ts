@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import type { Awaitable } from "../src/cache/write-cache.ts";
 import { LocalDatabaseError, StoreError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
@@ -8,6 +9,8 @@ import { settleDatabase } from "../src/settle.ts";
 
 /** Bytes written between two syncs in the background, which leave little to do for the one that counts. */
 const SYNC_BYTES = 64 << 20;
+/** From this size on a write is left to another thread, while this one unpacks. Handing over less costs more than doing it. */
+const HAND_OVER_BYTES = 64 << 10;
 
 /**
  * A restored database grows in a file of its own beside the old one and replaces it by one rename. Whatever happens
@@ -22,6 +25,8 @@ export class FileTarget implements DatabaseTarget {
   readonly #fd: number;
   #open = true;
   #unsynced = 0;
+  /** Writes under way on other threads. */
+  readonly #writing = new Set<Promise<void>>();
   /** Resolves with what the sync in the background threw, or null. */
   #syncing: Promise<unknown> | null = null;
 
@@ -41,12 +46,43 @@ export class FileTarget implements DatabaseTarget {
     this.#fd = this.#local(() => fs.openSync(this.path, "wx+", modeOf(dbPath)));
   }
 
-  write(bytes: Uint8Array, offset: number): undefined {
+  write(bytes: Uint8Array, offset: number): Awaitable {
+    this.#syncSometimes(bytes.length);
+    if (bytes.length >= HAND_OVER_BYTES) return this.#writeBeside(bytes, offset);
     this.#local(() => {
       for (let at = 0; at < bytes.length; )
         at += fs.writeSync(this.#fd, bytes, at, bytes.length - at, offset + at);
     });
-    this.#unsynced += bytes.length;
+  }
+
+  #writeBeside(bytes: Uint8Array, offset: number): Promise<void> {
+    const writing = this.#writeAll(bytes, offset).finally(() => this.#writing.delete(writing));
+    this.#writing.add(writing);
+    return writing;
+  }
+
+  async #writeAll(bytes: Uint8Array, offset: number): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      try {
+        at += await this.#writeSome(bytes.subarray(at), offset + at);
+      } catch (error) {
+        this.#local(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  #writeSome(bytes: Uint8Array, offset: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.write(this.#fd, bytes, 0, bytes.length, offset, (error, wrote) =>
+        error === null ? resolve(wrote) : reject(error),
+      );
+    });
+  }
+
+  #syncSometimes(bytes: number): void {
+    this.#unsynced += bytes;
     if (this.#unsynced < SYNC_BYTES || this.#syncing !== null) return;
     this.#unsynced = 0;
     this.#syncing = new Promise((resolve) => fs.fdatasync(this.#fd, resolve));
@@ -88,6 +124,8 @@ export class FileTarget implements DatabaseTarget {
   }
 
   async abort(): Promise<void> {
+    // Its descriptor may be another file's as soon as it is closed.
+    await Promise.allSettled(this.#writing);
     await this.#syncing;
     this.#close();
     this.#removeTemporary();

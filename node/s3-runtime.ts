@@ -17,5 +17,6 @@ export const s3Runtime: S3Runtime = {
     body.on("error", () => undefined);
     return body;
   },
+  findsSettings: true,
   idleTimeoutMs: IDLE_TIMEOUT_MS,
 };

@@ -3,6 +3,7 @@ import { fileKey } from "./file-key.ts";
 import { type LockOutcome, NONE } from "./file-locks.ts";
 import type { VfsFileSystem, VfsState } from "./vfs.ts";
 import { syncParent, temporaryPath } from "./vfs-path.ts";
+import { growAhead } from "./wal-ahead.ts";
 
 /** sqlite3.h: SQLITE_IOCAP_SUBPAGE_READ, reads need not be whole pages. Not among the constants of sqlite-wasm. */
 const IOCAP_SUBPAGE_READ = 0x8000;
@@ -65,7 +66,8 @@ export function ioMethods(state: VfsState) {
     },
 
     xWrite(pFile: number, pFrom: number, n: number, offset: bigint): number {
-      const { fd } = files[handleOf(pFile)]!;
+      const file = files[handleOf(pFile)]!;
+      const { fd } = file;
       const { bytes } = heap;
       const position = Number(offset);
       try {
@@ -74,6 +76,7 @@ export function ioMethods(state: VfsState) {
           if (wrote === 0) return capi.SQLITE_FULL;
           done += wrote;
         }
+        if (file.isWal && position + n > file.knownSize) growAhead(fs, file, position + n);
         return 0;
       } catch (error) {
         return lastError.record(error, resultOfWrite(error, SQLITE_IOERR_WRITE));
@@ -97,6 +100,7 @@ export function ioMethods(state: VfsState) {
       const file = files[handleOf(pFile)]!;
       try {
         fs.fdatasyncSync(file.fd);
+        file.synced = true;
       } catch (error) {
         return lastError.record(error, capi.SQLITE_IOERR_FSYNC);
       }

@@ -8,6 +8,10 @@ export class OpenFile {
   /** Bits that SQLite sets and asks for through xFileControl. */
   powersafeOverwrite = true;
   persistWal = false;
+  /** Of a WAL: synced since the last write that made it longer. */
+  synced = false;
+  /** Of a WAL: no write up to here makes it longer, unless another handle has cut it. */
+  knownSize = 0;
   constructor(
     readonly fd: number,
     readonly path: string,
@@ -15,6 +19,7 @@ export class OpenFile {
     readonly flags: number,
     /** The entry in the folder may not be durable yet: sync the folder with the first sync of the file. */
     public parentUnsynced: boolean,
+    readonly isWal: boolean,
   ) {}
 }
 
@@ -46,7 +51,8 @@ export function openFile(fs: VfsFileSystem, capi: CAPI, name: string | null, fla
     fs.closeSync(fd);
     throw new OpenError(capi.SQLITE_CANTOPEN, error);
   }
-  return new OpenFile(fd, path, opened, create && (flags & (journal | capi.SQLITE_OPEN_MAIN_DB)) !== 0);
+  const parentUnsynced = create && (flags & (journal | capi.SQLITE_OPEN_MAIN_DB)) !== 0;
+  return new OpenFile(fd, path, opened, parentUnsynced, (flags & capi.SQLITE_OPEN_WAL) !== 0);
 }
 
 function openDescriptor(

@@ -80,7 +80,7 @@ export class FsWriteCache implements WriteCache {
 
   savePosition(record: PositionRecord): undefined {
     this.#assertLoaded();
-    checkChain(this.#entries, record);
+    checkChain(this.entries(), record);
     this.#writePosition(record);
   }
 
@@ -165,7 +165,7 @@ export class FsWriteCache implements WriteCache {
     const placed: Placed = { entry: { from, to, size, time }, sequence: 0, path: "" };
     // Looked up again: since the append began, entries may have left.
     const at = this.#placeOf(replaced);
-    checkChain(this.#entries.toSpliced(at, replaced.length, placed), position);
+    checkChain(this.entries().toSpliced(at, replaced.length, placed.entry), position);
     const replaces = replaced.map(({ sequence }) => sequence);
     return (file) => {
       const record = { entry: placed.entry, ...(replaces.length > 0 ? { replaces } : {}), position };

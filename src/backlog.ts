@@ -1,4 +1,4 @@
-import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import type { CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { openObject } from "./format/decode.ts";
@@ -17,21 +17,52 @@ export interface BacklogContext {
   readonly codecs: Codecs;
   readonly clock: Clock;
   readonly record: PositionRecord;
+  /** Entries up to this transaction stay as they are: a snapshot under way names the position where they end. */
+  readonly keepUpTo: number;
+}
+
+/** A merge that somebody may need to give up, at any moment, since it holds the cache open. */
+export class Interruption {
+  #append: CacheAppend | null = null;
+  #given = false;
+
+  get given(): boolean {
+    return this.#given;
+  }
+
+  give(): void {
+    this.#given = true;
+    this.#append?.abort();
+  }
+
+  watch(append: CacheAppend): CacheAppend {
+    this.#append = append;
+    return append;
+  }
 }
 
 /**
  * Merges the newest entries of the cache, the tail among them, since a merged segment has an id of its own and nothing
- * may continue the old one. The head stays: its upload may be under way. Returns the record saved with the merged entry,
- * or null when there was nothing to merge.
+ * may continue the old one. The head stays: its upload may be under way. Hands over the record saved with the merged entry
+ * in the step that saves it. Returns false when there was nothing to merge, or it was interrupted.
  */
-export async function mergeBacklog(context: BacklogContext): Promise<PositionRecord | null> {
-  const { cache, codecs, clock, record } = context;
-  const entries = cache.entries().slice(1).slice(-MERGE_AT_ONCE);
-  if (entries.length < 2) return null;
+export async function mergeBacklog(
+  context: BacklogContext,
+  interruption: Interruption,
+  adopt: (record: PositionRecord) => void,
+): Promise<boolean> {
+  const { cache, codecs, clock, record, keepUpTo } = context;
+  const entries = cache
+    .entries()
+    .slice(1)
+    .filter(({ from }) => from.txid >= keepUpTo)
+    .slice(-MERGE_AT_ONCE);
+  if (entries.length < 2) return false;
   const segments = await Promise.all(entries.map((entry) => openEntry(cache, entry, codecs)));
+  if (interruption.given) return false;
   const { from } = segments[0]!;
   const last = segments.at(-1)!.header;
-  const append = cache.append(entries);
+  const append = interruption.watch(cache.append(entries));
   try {
     const { id, size } = await mergeSegments(
       segments,
@@ -51,13 +82,15 @@ export async function mergeBacklog(context: BacklogContext): Promise<PositionRec
     fault("merge:before-commit");
     // Uploads went on meanwhile; what has become the head must stay as it is.
     if (cache.entries()[0] === entries[0] || !cache.entries().includes(entries[0]!)) {
-      await append.abort();
-      return null;
+      append.abort();
+      return false;
     }
-    await append.commit({ from: from!, to, size, time: entries[0]!.time }, next);
-    return next;
+    append.commit({ from: from!, to, size, time: entries[0]!.time }, next);
+    adopt(next);
+    return true;
   } catch (error) {
-    await append.abort();
+    append.abort();
+    if (interruption.given) return false;
     throw error;
   }
 }
@@ -76,7 +109,7 @@ export async function dropBacklog(
   record: PositionRecord,
   reason: string,
 ): Promise<PositionRecord> {
-  await cache.markResync(reason);
+  cache.markResync(reason);
   fault("overflow:after-mark");
   // The upload of the head goes on meanwhile, and may end.
   const head = cache.entries()[0];
@@ -84,7 +117,7 @@ export async function dropBacklog(
   fault("overflow:after-drop");
   const cached = (cache.entries().at(-1) ?? head)?.to ?? record.cached;
   const next = { ...record, cached, resync: reason };
-  await cache.savePosition(next);
+  cache.savePosition(next);
   return next;
 }
 
@@ -99,6 +132,6 @@ export async function mendRecord(
   const end = cache.entries().at(-1)?.to;
   if (record?.resync === undefined || end === undefined || samePosition(end, record.cached)) return record;
   const mended = { ...record, cached: end };
-  await cache.savePosition(mended);
+  cache.savePosition(mended);
   return mended;
 }

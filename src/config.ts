@@ -61,9 +61,13 @@ export interface RestoreOptions {
 /** The largest delay that timers take, milliseconds. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-export function checkSettings(config: CommonConfig): Settings {
+/** `defaults`: where they differ from those that the fields state. */
+export function checkSettings(
+  config: CommonConfig,
+  defaults: Partial<Record<keyof CommonConfig, number>> = {},
+): Settings {
   const delay = (field: keyof CommonConfig, fallback: number, min = 0, max = MAX_DELAY_MS) =>
-    checkNumber(field, config[field], fallback, min, max);
+    checkNumber(field, config[field], defaults[field] ?? fallback, min, max);
   return {
     autoRestore: checkBoolean("autoRestore", config.autoRestore, true),
     onUnknownLocal: checkChoice("onUnknownLocal", config.onUnknownLocal, [

@@ -1,4 +1,5 @@
 import { assert } from "./assert.ts";
+import { Interruption, mergeBacklog } from "./backlog.ts";
 import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { type DrainContext, drain, pace, runSteps, type Steps } from "./drain.ts";
 import type { Codecs } from "./format/codecs.ts";
@@ -26,7 +27,10 @@ export class Drainer {
   #record: PositionRecord;
   #steps: Steps<void> | null = null;
   #taken = false;
+  /** The merge that has taken it, and that a gate may interrupt. */
+  #merge: Interruption | null = null;
   #waiting: (() => void)[] = [];
+  #pinned: number | null = null;
 
   constructor(options: DrainerOptions) {
     this.#options = options;
@@ -70,9 +74,11 @@ export class Drainer {
 
   /**
    * The same without leaving the stack, for the gate: afterwards everything captured is cached, and the record says that
-   * the main file, as `fingerprint` describes it, holds all of it. False where the cache is taken.
+   * the main file, as `fingerprint` describes it, holds all of it. A merge under way is given up for it. False where the
+   * cache is taken otherwise.
    */
   drainNow(fingerprint: string | null): boolean {
+    if (this.#merge !== null) this.#interrupt(this.#merge);
     if (this.#taken) return false;
     if (this.#steps !== null) runSteps(this.#steps);
     const steps = this.#begin(fingerprint);
@@ -104,7 +110,7 @@ export class Drainer {
     }
   }
 
-  /** Takes the cache for something else that writes to it (a resync, a merge), whose record replaces the newest one. */
+  /** Takes the cache for something else that writes to it (a resync, the end of a backlog), whose record replaces the newest one. */
   async exclusively(write: () => Promise<PositionRecord>): Promise<void> {
     assert(!this.busy, "one writer of the cache at a time");
     this.#taken = true;
@@ -114,6 +120,38 @@ export class Drainer {
       this.#taken = false;
       this.#settle();
     }
+  }
+
+  /** The newest record, whose position keeps its id until `unpin`: a merge would give the end of what it merges another. */
+  pin(): PositionRecord {
+    assert(!this.busy && this.#pinned === null, "one position is pinned at a time, while nothing is written");
+    this.#pinned = this.#record.cached.txid;
+    return this.#record;
+  }
+
+  unpin(): void {
+    this.#pinned = null;
+  }
+
+  /** Merges the backlog, unless a gate needs the cache before it is done. Returns whether it did. */
+  async merge(): Promise<boolean> {
+    assert(!this.busy, "one writer of the cache at a time");
+    const merge = new Interruption();
+    this.#merge = merge;
+    this.#taken = true;
+    try {
+      const context = { ...this.#options, record: this.#record, keepUpTo: this.#pinned ?? 0 };
+      return await mergeBacklog(context, merge, (record) => this.adopt(record));
+    } finally {
+      if (!merge.given) this.#interrupt(merge);
+    }
+  }
+
+  #interrupt(merge: Interruption): void {
+    merge.give();
+    this.#merge = null;
+    this.#taken = false;
+    this.#settle();
   }
 
   /** A record that was made durable elsewhere. */

@@ -36,9 +36,43 @@ export class DatabaseInUseError extends SluiceError {
   }
 }
 
-/** Exclusive file locks are not available here (no native binary for this platform). See `unsafeNoLock`. */
+/**
+ * Nothing here keeps a second writer away: no exclusive file locks (no native binary for this platform; see `unsafeNoLock`),
+ * or no Web Locks in this browser.
+ */
 export class LockUnavailableError extends SluiceError {
   readonly code = "SLUICE_LOCK_UNAVAILABLE";
+}
+
+/** Why a browser has no place for a database. */
+export type OpfsReason = "insecure-context" | "not-a-dedicated-worker" | "old-browser" | "blocked";
+
+/** The browser offers no origin private file system here, and a database in memory only would be lost. Nothing was done. */
+export class OpfsUnavailableError extends SluiceError {
+  readonly code = "SLUICE_OPFS_UNAVAILABLE";
+  constructor(
+    readonly reason: OpfsReason,
+    advice: string,
+    options?: ErrorOptions,
+  ) {
+    super(`There is no place for a database here (${reason}). ${advice}`, options);
+  }
+}
+
+/** The opfs-sahpool has no free slot for a file, or storage has no room for another. Nothing was changed. */
+export class PoolFullError extends SluiceError {
+  readonly code = "SLUICE_POOL_FULL";
+  constructor(
+    readonly path: string,
+    /** Files that the pool can hold. */
+    readonly capacity: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `${path}: the pool has room for ${capacity} files, and all are taken. Call its addCapacity(), or delete files.`,
+      options,
+    );
+  }
 }
 
 /** The local database cannot be used: not a database, unreadable, read-only, no space. The file was not changed. */

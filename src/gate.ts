@@ -11,12 +11,9 @@ const CACHE_FAILED = "the write cache failed";
 /**
  * Bytes of WAL from which SQLite's own checkpoints pass, and the gate drains for them. A commit that does not wait for
  * the loop's drain pays for one of its own with every WAL of this size, so smaller costs more; larger holds it up longer.
- * Where each commit syncs the WAL (synchronous=FULL) it is the other way round: a drain's syncs are few beside those, and
- * syncing a write that makes the file longer takes twice as long as one that goes over old frames. Both measured
- * (test/bench, case commit): 16 MiB throughout has FULL at 0.9× of no replication, 4 MiB throughout NORMAL at 0.8×.
+ * Measured (test/bench, case commit): 4 MiB throughout has synchronous=NORMAL at 0.8× of no replication.
  */
 const DRAIN_AT = 16 << 20;
-const DRAIN_AT_WHEN_SYNCED = 4 << 20;
 
 export interface GateOptions {
   readonly database: ShimDatabase;
@@ -94,8 +91,7 @@ export class RestartGate implements DatabasePolicy {
     if (this.#open || !capture.pending) return true;
     // What is not checkpointed is never restarted either: past the limit the mark lets both happen.
     if (this.#failing) return this.#walExceeds(walLimit) && this.#mark(CACHE_FAILED);
-    const drainAt = this.#options.database.syncsCommits ? DRAIN_AT_WHEN_SYNCED : DRAIN_AT;
-    if (!asked && !this.#walExceeds(drainAt)) return false;
+    if (!asked && !this.#walExceeds(DRAIN_AT)) return false;
     if (this.#recordsThisWal()) return true;
     return this.#try(() => drainer.drainNow(null));
   }

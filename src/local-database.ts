@@ -32,6 +32,8 @@ export class LocalDatabase {
   readonly #shimDatabase: ShimDatabase;
   readonly #main: BaseFile;
   readonly #page: Pointer;
+  /** Connections that Sluice itself has open. */
+  connections = 1;
 
   /** Opens or creates the database in WAL mode, recovering it. Throws LocalDatabaseError. */
   constructor(platform: Platform, shim: ShimVfs, database: ShimDatabase) {
@@ -73,23 +75,32 @@ export class LocalDatabase {
     try {
       return new sqlite3.oo1.DB({ filename: dbPath, flags: "c", vfs: this.#shim.name });
     } catch (cause) {
-      throw new LocalDatabaseError(dbPath, `cannot be opened: ${messageOf(cause)}`, { cause });
+      throw (
+        this.#platform.explainOpenFailure?.() ??
+        new LocalDatabaseError(dbPath, `cannot be opened: ${messageOf(cause)}`, { cause })
+      );
     } finally {
       this.#shimDatabase.admitting = wasAdmitting;
     }
   }
 
-  /** Another connection, in a read transaction that pins what is committed now until it is closed. */
+  /** Another connection, in a read transaction that pins what is committed now until `endRead`. */
   beginRead(): { db: Database; pageCount: number } {
     const db = this.connect();
+    this.connections += 1;
     try {
       db.exec("BEGIN");
       db.selectValue("SELECT count(*) FROM sqlite_schema");
       return { db, pageCount: Number(db.selectValue("PRAGMA page_count")) };
     } catch (error) {
-      db.close();
+      this.endRead(db);
       throw error;
     }
+  }
+
+  endRead(db: Database): void {
+    db.close();
+    this.connections -= 1;
   }
 
   /** What SQLite says is committed. */

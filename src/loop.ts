@@ -56,6 +56,12 @@ export class Loop {
     this.#timer = this.#clock.after(delay, holding, () => this.#runDue());
   }
 
+  /** What failed is not kept waiting any longer. */
+  retry(): void {
+    for (const state of this.#tasks) if (state.notBefore !== NEVER) state.notBefore = 0;
+    this.wake();
+  }
+
   #dueOf(state: TaskState): number | null {
     if (state.running !== null) return null;
     const due = state.task.due();

@@ -1,5 +1,4 @@
-import { dropBacklog, mergeBacklog } from "./backlog.ts";
-import type { PositionRecord } from "./cache/write-cache.ts";
+import { dropBacklog } from "./backlog.ts";
 import type { Drainer } from "./drainer.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
@@ -42,26 +41,17 @@ export class OverflowTask implements Task {
   async run(): Promise<void> {
     const { platform, drainer, capture, maxCacheSize, onOverflow } = this.#o;
     if (drainer.busy) return;
+    while (!drainer.busy && this.#bytes > maxCacheSize / 2) if (!(await drainer.merge())) break;
+    const before = this.#bytes;
     const { cache } = platform;
-    await drainer.exclusively(async () => {
-      let { record } = drainer;
-      while (this.#bytes > maxCacheSize / 2) {
-        const merged: PositionRecord | null = await mergeBacklog({ ...platform, record });
-        if (merged === null) break;
-        record = merged;
-        drainer.adopt(merged);
-      }
-      const before = this.#bytes;
-      if (before <= maxCacheSize || cache.entries().length < 2) return record;
-      const reason = `the write cache held more than ${maxCacheSize} bytes`;
-      cache.markResync(reason);
-      // From here on nothing continues what is dropped, also where that fails.
-      drainer.adopt({ ...record, resync: reason });
-      capture.giveUp(reason);
-      record = await dropBacklog(cache, record, reason);
-      onOverflow(before - this.#bytes, reason);
-      return record;
-    });
+    if (drainer.busy || before <= maxCacheSize || cache.entries().length < 2) return;
+    const reason = `the write cache held more than ${maxCacheSize} bytes`;
+    cache.markResync(reason);
+    // From here on nothing continues what is dropped, also where that fails.
+    drainer.adopt({ ...drainer.record, resync: reason });
+    capture.giveUp(reason);
+    await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason));
+    onOverflow(before - this.#bytes, reason);
   }
 
   failed(error: unknown): boolean {

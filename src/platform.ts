@@ -1,5 +1,6 @@
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import type { WriteCache } from "./cache/write-cache.ts";
+import type { SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { RestoreTarget } from "./restore.ts";
 
@@ -29,6 +30,10 @@ export interface Platform {
   fingerprint(): string | null;
   /** Prepares a place for a restored database. Existing files are not touched before its `finish`. */
   restoreTarget(): DatabaseTarget;
+  /** Why the database could not be opened, where SQLite's own answer does not say; null where it does. */
+  explainOpenFailure?(): SluiceError | null;
+  /** Whether the file operation that just failed did for want of room, where the base VFS does not say so itself. */
+  isFull?(): boolean;
   /** Gives up the locks. The last call. */
   release(): Promise<void>;
 }

@@ -16,6 +16,8 @@ export type { Position } from "./format/position.ts";
 export type { RestoreProgress } from "./restore.ts";
 export type { RestoreOutcome } from "./restore-database.ts";
 export type { ReplicationStatus } from "./status.ts";
+export type { GatewayConfig, GatewayStoreOptions } from "./store/gateway-config.ts";
+export { GatewayStore } from "./store/gateway-store.ts";
 export { MemoryStore } from "./store/memory-store.ts";
 export type {
   GetOptions,
@@ -28,5 +30,6 @@ export type {
   StoreCapabilities,
   StoreOptions,
 } from "./store/object-store.ts";
+export type { ReplicaLocation, S3Options } from "./store/replica-location.ts";
 export type { S3CredentialProvider, S3Credentials, S3StoreConfig } from "./store/s3-config.ts";
 export type { ReplicationMetadata } from "./take-snapshot.ts";

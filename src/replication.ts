@@ -91,6 +91,7 @@ export class Replication {
       clock,
       intervalMs: settings.uploadIntervalMs,
       signal,
+      merge: () => this.#mergeBacklog(),
       uploaded: () => this.#uploadedPosition,
       onUploaded: (entry, key) => this.#noteUploaded(entry, key),
       onFailed: fail,
@@ -216,6 +217,12 @@ export class Replication {
     fault("drain:after-checkpoint");
   }
 
+  /** Requests cost, and many small segments as much as few. Where it fails they go up as they are. */
+  async #mergeBacklog(): Promise<void> {
+    if (this.#drainer.busy || this.#drainer.record.resync !== undefined) return;
+    await this.#drainer.merge().catch((error: unknown) => this.#fail(error));
+  }
+
   async waitUntilUploaded(txid?: number, signal?: AbortSignal): Promise<void> {
     const last = this.#o.started.capture.captured.txid;
     if (txid !== undefined && txid > last)
@@ -240,6 +247,11 @@ export class Replication {
     await this.#loop.run(this.#uploads);
   }
 
+  lookAgain(): void {
+    this.#uploads.forgetTail();
+    this.#loop.retry();
+  }
+
   async snapshot(): Promise<void> {
     if (this.#uploads.fenced !== null) throw this.#uploads.fenced;
     if (this.#drainer.record.resync !== undefined) await this.flush();
@@ -249,7 +261,8 @@ export class Replication {
 
   /** Whether the application has connections open. */
   get connected(): boolean {
-    return this.#o.shim.connections(this.#o.database) > 1;
+    const { shim, database, started } = this.#o;
+    return shim.connections(database) > started.local.connections;
   }
 
   status(): ReplicationStatus {

@@ -6,7 +6,7 @@ import { StateError } from "./errors.ts";
 import { type ReplicatorEvents, ReplicatorEventTarget } from "./events.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
-import { type RestoreOutcome, restoreDatabase } from "./restore-database.ts";
+import type { RestoreOutcome } from "./restore-database.ts";
 import { start } from "./start.ts";
 import { type ReplicationStatus, statusLine } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -63,6 +63,7 @@ export class Replicator extends ReplicatorEventTarget {
     this.#state = "restoring";
     try {
       this.#record = await mendRecord(this.#platform.cache, this.#record);
+      const { restoreDatabase } = await import("./restore-database.ts");
       const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
       this.#record = record;
       return outcome;
@@ -114,7 +115,11 @@ export class Replicator extends ReplicatorEventTarget {
   openDatabase(flags = "c"): Database {
     this.#require("running", "openDatabase");
     const { sqlite3, dbPath } = this.#platform;
-    return new sqlite3.oo1.DB({ filename: dbPath, flags, vfs: this.#shim.name });
+    try {
+      return new sqlite3.oo1.DB({ filename: dbPath, flags, vfs: this.#shim.name });
+    } catch (error) {
+      throw this.#platform.explainOpenFailure?.() ?? error;
+    }
   }
 
   /**
@@ -131,6 +136,14 @@ export class Replicator extends ReplicatorEventTarget {
   /** Caches and uploads everything committed so far, now. Rejects when that fails; it is then retried as ever. */
   async flush(): Promise<void> {
     await this.#running("flush").flush();
+  }
+
+  /**
+   * Looks at the store again now: after a sleep, when the network is back, when a page comes back from the back/forward
+   * cache. What waits for its next try is tried, and whether another writer took over is found out.
+   */
+  wake(): void {
+    this.#replication?.lookAgain();
   }
 
   /** Takes a snapshot now. Resolves when it is published. */
@@ -230,10 +243,12 @@ export class Replicator extends ReplicatorEventTarget {
 /** One shim for each base VFS of a module instance. */
 const shims = new WeakMap<object, Map<string, ShimVfs>>();
 
-function shimOf({ sqlite3, shimName, baseVfs, canonicalPath }: Platform): ShimVfs {
+function shimOf(platform: Platform): ShimVfs {
+  const { sqlite3, shimName, baseVfs, canonicalPath } = platform;
+  const isFull = () => platform.isFull?.() ?? false;
   const byName = shims.get(sqlite3) ?? new Map<string, ShimVfs>();
   shims.set(sqlite3, byName);
-  const shim = byName.get(shimName) ?? new ShimVfs(sqlite3, shimName, baseVfs, canonicalPath);
+  const shim = byName.get(shimName) ?? new ShimVfs(sqlite3, shimName, baseVfs, canonicalPath, isFull);
   byName.set(shimName, shim);
   return shim;
 }

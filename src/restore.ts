@@ -15,13 +15,19 @@ import type { ObjectStore } from "./store/object-store.ts";
 const REQUEST_SIZE = 4 << 20;
 /** Requests under way for one object. With REQUEST_SIZE this bounds the memory of a restore. */
 const REQUESTS_AHEAD = 3;
+/** Writes that a target may have under way while the next blocks are unpacked: of a block each, in a snapshot. */
+const WRITES_AHEAD = 4;
 
 /** Where a restore writes: nothing is a database there until `finish`, and `abort` leaves what was there before. */
 export interface RestoreTarget {
-  /** Each byte is written once at the most; page 1 comes last. `bytes` may be reused once this returned or resolved. */
+  /**
+   * Each byte is written once at the most, in any order, several calls under way at a time; page 1 comes last, when all
+   * others have resolved. `bytes` may be reused once this returned or resolved.
+   */
   write(bytes: Uint8Array, offset: number): Awaitable;
   /** All pages are written: makes `size` bytes durable and puts them in place in one step. */
   finish(size: number): Promise<void>;
+  /** Writes may still be under way: lets them end first. */
   abort(): Promise<void>;
 }
 
@@ -143,9 +149,7 @@ async function writeBlocks(object: ObjectReader, group: FetchedGroup, pages: Pag
   for (let b = group.first; b <= group.last; b++) {
     const { offset, length } = object.blockRange(b);
     const at = offset - group.range.offset;
-    const block = object.decodeBlock(b, group.bytes.subarray(at, at + length));
-    const written = pages.writeBlock(object, block);
-    if (written !== undefined) await written;
+    await pages.writeBlock(object, object.decodeBlock(b, group.bytes.subarray(at, at + length)));
   }
 }
 
@@ -157,6 +161,8 @@ class PageWriter {
   /** A bit for each page number: written, or not to be. */
   readonly #done: Uint8Array;
   #pageOne: Uint8Array | null = null;
+  /** What the target is writing, the oldest first. */
+  readonly #writing: Promise<void>[] = [];
   written = 0;
 
   constructor(target: RestoreTarget, pageSize: number, pageCount: number) {
@@ -176,8 +182,8 @@ class PageWriter {
     this.#done[pgno >>> 3]! |= 1 << (pgno & 7);
   }
 
-  writeBlock(object: ObjectReader, block: DecodedBlock): Awaitable {
-    const waits: Promise<void>[] = [];
+  /** Resolves when the next block may come, which is before this one is written. Throws for any block before, too. */
+  async writeBlock(object: ObjectReader, block: DecodedBlock): Promise<void> {
     const contiguous = object.header.kind === "snapshot";
     for (let j = 0; j < block.count; ) {
       const pgno = object.pgnos[block.firstEntry + j]!;
@@ -191,14 +197,21 @@ class PageWriter {
         while (contiguous && j + run < block.count && this.needs(pgno + run)) run += 1;
         const from = block.pageOffset(j);
         const bytes = block.raw.subarray(from, from + run * this.#pageSize);
-        const written = this.#target.write(bytes, (pgno - 1) * this.#pageSize);
-        if (written !== undefined) waits.push(written);
+        this.#write(bytes, (pgno - 1) * this.#pageSize);
       }
       for (let i = 0; i < run; i++) this.#mark(pgno + i);
       this.written += run;
       j += run;
     }
-    return waits.length === 0 ? undefined : Promise.all(waits).then(() => undefined);
+    while (this.#writing.length > WRITES_AHEAD) await this.#writing.shift();
+  }
+
+  #write(bytes: Uint8Array, offset: number): void {
+    const writing = this.#target.write(bytes, offset);
+    if (writing === undefined) return;
+    // Heard only in its turn, or never: not unhandled meanwhile, which would end a Node process.
+    writing.catch(() => undefined);
+    this.#writing.push(writing);
   }
 
   /** Page 1 last: until it is there, nothing takes the file for a database. */
@@ -206,6 +219,7 @@ class PageWriter {
     for (let pgno = 1; pgno <= this.#pageCount; pgno++)
       if (this.needs(pgno))
         throw new BrokenReplicaError(`${replica} has no object that holds page ${pgno}`, {});
+    while (this.#writing.length > 0) await this.#writing.shift();
     fault("restore:before-page-one");
     assert(this.#pageOne !== null, "page 1 is a page");
     await this.#target.write(this.#pageOne, 0);

@@ -52,7 +52,7 @@ export class ResyncTask implements Task {
       capture.giveUp(reason);
       throw error;
     } finally {
-      db.close();
+      local.endRead(db);
     }
     onDone(reason);
   }

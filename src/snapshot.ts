@@ -8,8 +8,6 @@ import type { Clock } from "./platform.ts";
 
 /** zstd level of snapshots: read often, written seldom. */
 const SNAPSHOT_LEVEL = 3;
-/** How long reading pages may hold the event loop before it gets a turn, milliseconds. */
-const TURN_MS = 5;
 
 /** Every page of one state of a database, in order, read inside a transaction that the caller holds open on `db`. */
 export function* readPages(
@@ -46,16 +44,12 @@ export async function* snapshotChunks(
 ): AsyncGenerator<Uint8Array> {
   const encoder = new ObjectEncoder(header, codecs, SNAPSHOT_LEVEL);
   yield encoder.start();
-  let since = clock.now();
   for (const { pgno, page } of readPages(sqlite3, db, header.pageSize)) {
     const chunk = encoder.page(pgno, page);
-    if (chunk !== undefined) {
-      onPage(pgno);
-      yield chunk;
-    }
-    if (clock.now() - since < TURN_MS) continue;
+    if (chunk === undefined) continue;
+    onPage(pgno);
+    yield chunk;
     await clock.turn();
-    since = clock.now();
   }
   const { chunk } = encoder.finish();
   fault("snapshot:before-publish");

@@ -1,4 +1,3 @@
-import { adoptLocal, adoptRemote, isFenced } from "./adopt.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
@@ -11,7 +10,6 @@ import { plan } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { recover } from "./recover.ts";
 import { findClaim, listReplica } from "./replica.ts";
-import { restoreDatabase } from "./restore-database.ts";
 import { equalsReplica, readReplicaState } from "./resync.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import { Capture, walPosition } from "./vfs/capture.ts";
@@ -27,6 +25,8 @@ export interface StartContext {
   readonly onUnknownLocal: Settings["onUnknownLocal"];
   readonly restoreOptions: RestoreOptions;
 }
+
+// What only a start may need, to restore or to adopt, is loaded when it does: bundles make it a chunk of its own.
 
 /** A database that is open and watched, and where capture stands in it. */
 export interface Started {
@@ -44,8 +44,10 @@ export interface Started {
 export async function start(context: StartContext, loaded: PositionRecord | null): Promise<Started> {
   const { platform, onUnknownLocal } = context;
   let record = loaded;
-  if (record !== null && onUnknownLocal !== "error" && (await isFenced(context, record)))
-    record = await adopt(context, record);
+  if (record !== null && onUnknownLocal !== "error") {
+    const { isFenced } = await import("./adopt.ts");
+    if (await isFenced(context, record)) record = await adopt(context, record);
+  }
   if (platform.inspect() === "absent") record = await startWithoutDatabase(context, record);
   for (;;) {
     const fingerprint = platform.fingerprint();
@@ -79,7 +81,8 @@ export async function start(context: StartContext, loaded: PositionRecord | null
 class LostCommits extends Error {}
 
 /** The application decided which side counts where nothing proves it. */
-function adopt(context: StartContext, record: PositionRecord | null): Promise<PositionRecord | null> {
+async function adopt(context: StartContext, record: PositionRecord | null): Promise<PositionRecord | null> {
+  const { adoptLocal, adoptRemote } = await import("./adopt.ts");
   return context.onUnknownLocal === "adopt-remote" ? adoptRemote(context) : adoptLocal(context, record);
 }
 
@@ -96,6 +99,7 @@ async function startWithoutDatabase(
         "Call restore(), or replicate to another prefix.",
     );
   }
+  const { restoreDatabase } = await import("./restore-database.ts");
   return (await restoreDatabase(context, record, restoreOptions)).record;
 }
 
@@ -106,6 +110,7 @@ async function replay(
   reason: string,
 ): Promise<PositionRecord> {
   const { platform, store, restoreOptions } = context;
+  const { restoreDatabase } = await import("./restore-database.ts");
   const restored = await restoreDatabase(context, record, { ...restoreOptions, overwrite: true });
   if (restored.record !== null) return restored.record;
   throw new LocalDatabaseError(

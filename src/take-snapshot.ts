@@ -49,7 +49,7 @@ export interface TakenSnapshot {
  * transaction and the end of what is drained are fixed in one synchronous step: nothing can be committed between them.
  */
 export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal): Promise<TakenSnapshot> {
-  const { platform, store, uploaded, onPages } = context;
+  const { platform, store, local, drainer, uploaded, onPages } = context;
   const { codecs, clock, sqlite3 } = platform;
   const { db, pageCount, record } = await pin(context);
   try {
@@ -88,13 +88,15 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
     fault("snapshot:before-metadata");
     return { key, position, pageCount, size, header };
   } finally {
-    db.close();
+    drainer.unpin();
+    local.endRead(db);
   }
 }
 
 /**
  * Begins a read transaction exactly at a cached position: what is captured when it begins is what a drain that begins in
- * the same step carries, unless the loop or the gate drained in between, and then it is tried again.
+ * the same step carries, unless the loop or the gate drained in between, and then it is tried again. The position is pinned
+ * until the snapshot is published, or given up.
  */
 async function pin({
   local,
@@ -108,13 +110,12 @@ async function pin({
     try {
       const at = capture.captured.txid;
       await drainer.drain();
-      const { record } = drainer;
-      if (record.cached.txid === at) return { db, pageCount, record };
+      if (!drainer.busy && drainer.record.cached.txid === at) return { db, pageCount, record: drainer.pin() };
     } catch (error) {
-      db.close();
+      local.endRead(db);
       throw error;
     }
-    db.close();
+    local.endRead(db);
   }
 }
 

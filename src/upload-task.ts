@@ -14,11 +14,16 @@ import { Waiters } from "./waiters.ts";
  */
 const TAIL_CHECK_MS = 12 * 3600 * 1000;
 
+/** Entries from which on a merge saves requests: the head is sent as it is, and the merged one. */
+const MERGE_FROM = 2;
+
 export interface UploadTaskOptions {
   readonly context: UploadContext;
   readonly clock: Clock;
   readonly intervalMs: number;
   readonly signal: AbortSignal;
+  /** Several entries wait, and nobody for them: makes fewer of them. */
+  readonly merge: () => Promise<void>;
   /** The last position that is known to be in the store. */
   readonly uploaded: () => Position;
   readonly onUploaded: (entry: CacheEntry, key: string) => void;
@@ -68,6 +73,11 @@ export class UploadTask implements Task {
     await ensureClaim(this.#o.context, this.#o.signal);
   }
 
+  /** The end of the chain is looked at before anything else. */
+  forgetTail(): void {
+    this.#tailKnownAt = Number.NEGATIVE_INFINITY;
+  }
+
   /** Nothing will be uploaded any more. */
   end(reason: unknown): void {
     this.#waiters.fail(reason);
@@ -83,10 +93,11 @@ export class UploadTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { context, clock, signal, intervalMs, onUploaded } = this.#o;
+    const { context, clock, signal, intervalMs, merge, onUploaded } = this.#o;
     if (this.fenced !== null) throw this.fenced;
     if (clock.now() - this.#tailKnownAt > TAIL_CHECK_MS) await this.#checkTail();
     if (context.cache.entries().length === 0) return;
+    if (!this.awaited && context.cache.entries().length > MERGE_FROM) await merge();
     this.capabilities ??= await context.store.capabilities({ signal });
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
       const key = await uploadHead(context, head, signal);

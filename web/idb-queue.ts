@@ -99,7 +99,7 @@ export class IdbQueue implements SegmentQueue {
   async savePosition(record: PositionRecord): Promise<void> {
     this.#assertLoaded();
     await this.#inTurn(async () => {
-      checkChain(this.#entries, record);
+      checkChain(this.entries(), record);
       await this.#change((store) => putPosition(store, record));
       this.#position = record;
     });
@@ -195,7 +195,10 @@ export class IdbQueue implements SegmentQueue {
     const placed = { entry: { from, to, size, time }, sequence, chunkBytes: CHUNK_BYTES, leaving: false };
     const at = this.#placeOf(replaced);
     const next = this.#entries.toSpliced(at, replaced.length, placed);
-    checkChain(next, position);
+    checkChain(
+      next.map((each) => each.entry),
+      position,
+    );
     onAllowed();
     try {
       await this.#change((store) => {
@@ -256,7 +259,7 @@ export class IdbQueue implements SegmentQueue {
     const first = replaced[0];
     if (first === undefined) return this.#entries.length;
     const at = this.#entries.indexOf(first);
-    assert(at > 0, "what is replaced is in the queue, behind the head");
+    assert(at >= 0, "what is replaced is in the queue");
     assert(
       replaced.every((placed, i) => this.#entries[at + i] === placed),
       "what is replaced are neighbours",

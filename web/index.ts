@@ -1,1 +1,3 @@
 export * from "../src/public.ts";
+export { SqliteReplicator, type SqliteReplicatorConfig, type WebReplicationStatus } from "./replicator.ts";
+export type { StorageStatus } from "./storage.ts";

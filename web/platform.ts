@@ -1,41 +1,83 @@
 import type { SAHPoolUtil, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { SideFile } from "../src/cache/side-file.ts";
+import { StagedCache } from "../src/cache/staged-cache.ts";
 import type { WriteCache } from "../src/cache/write-cache.ts";
+import { PoolFullError, type SluiceError } from "../src/errors.ts";
 import type { Codecs } from "../src/format/codecs.ts";
 import { idFromBytes } from "../src/format/id.ts";
 import type { DatabaseTarget, LocalFile, Platform } from "../src/platform.ts";
-import { Abi, SQLITE_OPEN_MAIN_DB, SQLITE_OPEN_READWRITE } from "../src/vfs/abi.ts";
-import { BaseFile } from "../src/vfs/base-file.ts";
+import { Abi } from "../src/vfs/abi.ts";
 import { systemClock } from "./clock.ts";
-import { PoolTarget } from "./restore-target.ts";
+import { IdbQueue } from "./idb-queue.ts";
+import { claimDatabase, type UsedPool } from "./pool.ts";
+import { PoolFile } from "./pool-file.ts";
+import { finishSwap, PoolTarget } from "./restore-target.ts";
 
 /** SQLite's header of a database file, https://www.sqlite.org/fileformat2.html#the_database_header */
 const DATABASE_HEADER_SIZE = 100;
 /** The smallest first page. */
 const SMALLEST_PAGE = 512;
 
-/**
- * The browser's side of a replicator, for a database in an opfs-sahpool. Whoever took the pool holds its lock, and gives
- * it up after `release`.
- */
+/** What a sync handle, or opfs-sahpool for a short write, says when the quota is used up. */
+const NO_ROOM = /quota|no space|space available|Unknown write\(\) failure/i;
+
+export interface PoolPlatformOptions {
+  readonly use: UsedPool;
+  readonly codecs: Codecs;
+  readonly dbPath: string;
+  /** Name of the IndexedDB database. */
+  readonly cacheName: string;
+  /** IndexedDB fails, and is tried again. */
+  readonly onTrouble: (error: unknown) => void;
+}
+
+/** The browser's side of a replicator, for a database in an opfs-sahpool. */
 export class PoolPlatform implements Platform {
+  readonly sqlite3: Sqlite3Static;
+  readonly codecs: Codecs;
   readonly shimName: string;
   readonly baseVfs: string;
   readonly dbPath: string;
+  readonly cache: WriteCache;
   readonly clock = systemClock;
   readonly canonicalPath = canonicalPath;
+  readonly #pool: SAHPoolUtil;
   readonly #abi: Abi;
+  readonly #use: UsedPool;
+  readonly #unclaim: () => void;
 
-  constructor(
-    readonly sqlite3: Sqlite3Static,
-    readonly pool: SAHPoolUtil,
-    readonly codecs: Codecs,
-    readonly cache: WriteCache,
-    dbPath: string,
+  /** Throws DatabaseInUseError and PoolFullError; the pool stays the caller's then. */
+  static async create(options: PoolPlatformOptions): Promise<PoolPlatform> {
+    const dbPath = canonicalPath(options.dbPath);
+    return new PoolPlatform({ ...options, dbPath }, await claimDatabase(options.use.pool, dbPath));
+  }
+
+  private constructor(
+    { use, codecs, dbPath, cacheName, onTrouble }: PoolPlatformOptions,
+    unclaim: () => void,
   ) {
+    const { sqlite3, pool } = use;
+    this.sqlite3 = sqlite3;
+    this.codecs = codecs;
     this.baseVfs = pool.vfsName;
     this.shimName = `sluice-${pool.vfsName}`;
-    this.dbPath = canonicalPath(dbPath);
+    this.dbPath = dbPath;
+    this.#use = use;
+    this.#pool = pool;
     this.#abi = new Abi(sqlite3);
+    this.#unclaim = unclaim;
+    finishSwap(this.#abi, pool, dbPath);
+    this.cache = new StagedCache({
+      name: `in IndexedDB "${cacheName}" and ${dbPath}-sluice`,
+      openSide: () =>
+        new SideFile(new PoolFile(this.#abi, this.baseVfs, `${dbPath}-sluice`), (bytes) =>
+          codecs.hash64(bytes),
+        ),
+      queue: new IdbQueue(cacheName),
+      clock: this.clock,
+      isFull: () => this.isFull(),
+      onTrouble,
+    });
   }
 
   inspect(): LocalFile {
@@ -53,29 +95,35 @@ export class PoolPlatform implements Platform {
   }
 
   restoreTarget(): DatabaseTarget {
-    return new PoolTarget(this.#abi, this.baseVfs, this.pool, this.dbPath);
+    return new PoolTarget(this.#abi, this.#pool, this.dbPath);
+  }
+
+  /** A full pool answers a bare SQLITE_CANTOPEN. */
+  explainOpenFailure(): SluiceError | null {
+    const capacity = this.#pool.getCapacity();
+    return this.#pool.getFileCount() < capacity ? null : new PoolFullError(this.dbPath, capacity);
+  }
+
+  /** A pool answers SQLITE_IOERR, and the words why. */
+  isFull(): boolean {
+    return NO_ROOM.test(this.#abi.lastError(this.baseVfs));
   }
 
   async release(): Promise<void> {
     await this.cache.close();
+    this.#unclaim();
+    await this.#use.release();
   }
 
   /** The main file's size and first bytes, zeros beyond its end; null where there is no file. */
   #begin(amount: number): { size: number; bytes: Uint8Array } | null {
-    if (!this.pool.getFileNames().includes(this.dbPath)) return null;
-    const abi = this.#abi;
-    const file = BaseFile.open(
-      abi,
-      abi.findVfs(this.baseVfs),
-      this.dbPath,
-      SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE,
-    );
-    const into = abi.allocate(amount);
+    if (!this.#pool.getFileNames().includes(this.dbPath)) return null;
+    const file = new PoolFile(this.#abi, this.baseVfs, this.dbPath);
     try {
-      file.read(into, amount, 0);
-      return { size: file.size(), bytes: abi.bytes.slice(into, into + amount) };
+      const bytes = new Uint8Array(amount);
+      file.read(bytes, 0);
+      return { size: file.size(), bytes };
     } finally {
-      abi.free(into);
       file.close();
     }
   }

@@ -1,109 +1,159 @@
 import type { SAHPoolUtil } from "@sqlite.org/sqlite-wasm";
 import { LocalDatabaseError } from "../src/errors.ts";
+import { fault } from "../src/faults.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
-import {
-  type Abi,
-  type Pointer,
-  SQLITE_OPEN_CREATE,
-  SQLITE_OPEN_MAIN_DB,
-  SQLITE_OPEN_READWRITE,
-  SQLITE_SYNC_NORMAL,
-} from "../src/vfs/abi.ts";
-import { BaseFile } from "../src/vfs/base-file.ts";
+import type { Abi } from "../src/vfs/abi.ts";
+import { PoolFile } from "./pool-file.ts";
 
-/** Bytes that go through module memory at once. */
-const BUFFER_SIZE = 256 * 1024;
+/** The smallest first page. */
+const SMALLEST_PAGE = 512;
+const COPY_SIZE = 512 * 1024;
+const BESIDE = ["-wal", "-journal"];
 
 /**
- * A database restored where none is. A pool cannot rename, so it grows at its final place, and the first page comes last,
- * when all others are flushed: until then the file begins with zeros, which counts as no database.
+ * Where a pool restores a database to. A pool cannot rename. Where no database is it grows at its final place, and the
+ * first page comes last, when all others are flushed: until then the file begins with zeros, which counts as none.
+ *
+ * Over an existing database it is first completed under another name, and checked. Then an empty file, the marker, says
+ * that it counts, and it is copied over the old one. A crash in the middle of that is made good by `finishSwap`.
  */
 export class PoolTarget implements DatabaseTarget {
-  readonly #abi: Abi;
-  readonly #pool: SAHPoolUtil;
-  readonly #file: BaseFile;
-  readonly #buffer: Pointer;
-  #open = true;
+  readonly path: string;
+  readonly #files: PoolFiles;
+  readonly #final: string;
+  readonly #file: PoolFile;
 
-  /** Throws LocalDatabaseError when there is no room in the pool, or a database already. */
-  constructor(
-    abi: Abi,
-    vfs: string,
-    pool: SAHPoolUtil,
-    readonly path: string,
-  ) {
-    this.#abi = abi;
-    this.#pool = pool;
-    this.#file = this.#local(() =>
-      BaseFile.open(
-        abi,
-        abi.findVfs(vfs),
-        path,
-        SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
-      ),
-    );
-    this.#buffer = abi.allocate(BUFFER_SIZE);
+  /** Throws LocalDatabaseError when there is no room in the pool. */
+  constructor(abi: Abi, pool: SAHPoolUtil, path: string) {
+    this.#files = new PoolFiles(abi, pool);
+    this.#final = path;
+    this.path = this.#files.holdsDatabase(path) ? replacementOf(path) : path;
+    this.#file = this.#local(() => this.#files.open(this.path));
     try {
-      this.#requireAbsent();
-      this.#local(() => this.#file.truncate(0));
-      this.#removeBeside();
+      this.#local(() => {
+        this.#file.truncate(0);
+        this.#files.removeBeside(this.path);
+      });
     } catch (error) {
-      this.#close();
+      this.#file.close();
       throw error;
     }
   }
 
-  /** What an interrupted restore left is no database; anything else is not ours to truncate. */
-  #requireAbsent(): void {
-    this.#local(() => this.#file.read(this.#buffer, 512, 0));
-    const begin = this.#abi.bytes.subarray(this.#buffer, this.#buffer + 512);
-    if (begin.some((byte) => byte !== 0))
-      throw new LocalDatabaseError(this.path, "is a database, which a restore into a pool does not replace");
-  }
-
   write(bytes: Uint8Array, offset: number): undefined {
     this.#local(() => {
-      if (offset === 0) this.#file.sync(SQLITE_SYNC_NORMAL);
-      for (let at = 0; at < bytes.length; at += BUFFER_SIZE) {
-        const part = bytes.subarray(at, at + BUFFER_SIZE);
-        this.#abi.bytes.set(part, this.#buffer);
-        this.#file.write(this.#buffer, part.length, offset + at);
-      }
+      if (offset === 0) this.#file.sync();
+      this.#file.write(bytes, offset);
     });
   }
 
   async finish(size: number): Promise<void> {
     this.#local(() => {
       this.#file.truncate(size);
-      this.#file.sync(SQLITE_SYNC_NORMAL);
+      this.#file.sync();
+      this.#file.close();
+      if (this.path === this.#final) return;
+      this.#files.removeBeside(this.path);
+      this.#files.open(markerOf(this.#final)).close();
+      fault("restore:marked");
+      this.#files.swap(this.#final);
     });
-    this.#close();
   }
 
   async abort(): Promise<void> {
-    if (!this.#open) return;
-    this.#close();
-    this.#pool.unlink(this.path);
-    this.#removeBeside();
-  }
-
-  #close(): void {
-    if (!this.#open) return;
-    this.#open = false;
-    this.#abi.free(this.#buffer);
     this.#file.close();
-  }
-
-  /** A -wal or -journal of an earlier database would be taken for the new one's, and spoil it. */
-  #removeBeside(): void {
-    for (const suffix of ["-wal", "-journal"]) this.#pool.unlink(this.path + suffix);
+    // Once the marker is there the new database counts.
+    if (this.#files.has(markerOf(this.#final))) return;
+    this.#files.remove(this.path);
+    this.#files.removeBeside(this.path);
   }
 
   #local<T>(operation: () => T): T {
     try {
       return operation();
     } catch (cause) {
-      throw new LocalDatabaseError(this.path, `cannot be restored: ${cause}`, { cause });
+      throw new LocalDatabaseError(this.#final, `cannot be restored: ${cause}`, { cause });
     }
+  }
+}
+
+/** What a crash left of a restore over an existing database: puts the new one in its place if it counts, or removes it. */
+export function finishSwap(abi: Abi, pool: SAHPoolUtil, path: string): void {
+  const files = new PoolFiles(abi, pool);
+  if (files.has(markerOf(path))) files.swap(path);
+  else if (files.has(replacementOf(path))) {
+    files.remove(replacementOf(path));
+    files.removeBeside(replacementOf(path));
+  }
+}
+
+function replacementOf(path: string): string {
+  return `${path}-sluice-new`;
+}
+
+function markerOf(path: string): string {
+  return `${path}-sluice-swap`;
+}
+
+class PoolFiles {
+  readonly #abi: Abi;
+  readonly #pool: SAHPoolUtil;
+
+  constructor(abi: Abi, pool: SAHPoolUtil) {
+    this.#abi = abi;
+    this.#pool = pool;
+  }
+
+  open(path: string): PoolFile {
+    return new PoolFile(this.#abi, this.#pool.vfsName, path);
+  }
+
+  has(path: string): boolean {
+    return this.#pool.getFileNames().includes(path);
+  }
+
+  remove(path: string): void {
+    this.#pool.unlink(path);
+  }
+
+  /** A -wal or -journal of an earlier database would be taken for the new one's, and spoil it. */
+  removeBeside(path: string): void {
+    for (const suffix of BESIDE) this.remove(path + suffix);
+  }
+
+  /** What an interrupted restore left is none. */
+  holdsDatabase(path: string): boolean {
+    if (!this.has(path)) return false;
+    const file = this.open(path);
+    try {
+      const begin = new Uint8Array(SMALLEST_PAGE);
+      file.read(begin, 0);
+      return begin.some((byte) => byte !== 0);
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Again and again the same until the marker goes, which is when the copy is durable. */
+  swap(path: string): void {
+    this.removeBeside(path);
+    const from = this.open(replacementOf(path));
+    const to = this.open(path);
+    try {
+      const size = from.size();
+      for (let at = 0; at < size; at += COPY_SIZE) {
+        const bytes = new Uint8Array(Math.min(COPY_SIZE, size - at));
+        from.read(bytes, at);
+        to.write(bytes, at);
+        fault("restore:copying");
+      }
+      to.truncate(size);
+      to.sync();
+    } finally {
+      from.close();
+      to.close();
+    }
+    this.remove(markerOf(path));
+    this.remove(replacementOf(path));
   }
 }

@@ -3,18 +3,13 @@ import type { S3Runtime } from "../src/store/s3-sdk.ts";
 const IDLE_TIMEOUT_MS = 60_000;
 
 export const s3Runtime: S3Runtime = {
-  async loadSdk() {
-    const [client, storage] = await Promise.all([
-      import("@aws-sdk/client-s3"),
-      import("@aws-sdk/lib-storage"),
-    ]);
-    return { ...client, Upload: storage.Upload };
-  },
+  loadSdk: () => import("./bundled/aws-sdk.ts"),
   /** Browsers stream no request over HTTP/1.1. A Blob they may keep on disk. */
   async streamBody(chunks) {
     const parts: BlobPart[] = [];
     for await (const chunk of chunks) parts.push(new Blob([chunk as Uint8Array<ArrayBuffer>]));
     return new Blob(parts);
   },
+  findsSettings: false,
   idleTimeoutMs: IDLE_TIMEOUT_MS,
 };

@@ -22,7 +22,7 @@ JSON: { deleted }.`,
   options: { yes: { type: "boolean" } },
   words: [1, 1],
   async run([replica], { json, yes }) {
-    const store = openReplica(replica!);
+    const store = await openReplica(replica!);
     const keys = await ownKeys(store);
     if (keys.length > 0 && yes !== true && !(await confirmed(`${store.url}: ${keys.length} objects`))) {
       console.error("sluice: nothing was deleted.");

@@ -38,7 +38,7 @@ of size, header, block, page, index, trailer, id.`,
 };
 
 async function inspectStored(replica: string, key: string, json: unknown): Promise<number> {
-  const store = openReplica(replica);
+  const store = await openReplica(replica);
   const kind = parseKey(key)?.kind;
   if (kind !== "snapshot" && kind !== "segment")
     throw new ConfigError("key", `${key} is not the key of a snapshot or segment. See sluice ls --json`);

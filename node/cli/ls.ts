@@ -23,7 +23,7 @@ level 0, where only the object tells. Exit code 1 with a problem, 3 without a re
   options: {},
   words: [1, 1],
   async run([replica], { json }) {
-    const store = openReplica(replica!);
+    const store = await openReplica(replica!);
     const [claim, listing] = [await findClaim(store), await listReplica(store)];
     const { newest, problem } = await look(store, listing);
     const time = newest && new Date(newest.header.commits.last).toISOString();

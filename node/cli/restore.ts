@@ -21,7 +21,7 @@ JSON: { restored: true, position: { txid, id }, database } or { restored: false,
   options: { overwrite: { type: "boolean" }, integrity: { type: "string" } },
   words: [2, 2],
   async run([replica, dbPath], { json, overwrite, integrity }) {
-    const store = openReplica(replica!);
+    const store = await openReplica(replica!);
     // The write cache belongs to a replicator that goes on; a restore alone leaves nothing but the database.
     const cacheDir = mkdtempSync(join(tmpdir(), "sluice-restore-"));
     const line = new ProgressLine("restoring");

@@ -4,12 +4,13 @@ import { ConfigError, SluiceError, StoreError } from "../../src/errors.ts";
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Options } from "./command.ts";
 import { demo } from "./demo.ts";
 import { destroy } from "./destroy.ts";
+import { gateway } from "./gateway.ts";
 import { inspect } from "./inspect.ts";
 import { ls } from "./ls.ts";
 import { restore } from "./restore.ts";
 import { status } from "./status.ts";
 
-const commands: Readonly<Record<string, Command>> = { restore, ls, inspect, status, destroy, demo };
+const commands: Readonly<Record<string, Command>> = { restore, ls, inspect, status, destroy, gateway, demo };
 
 const overview = `sluice: look at, restore and remove replicas of SQLite databases.
 
@@ -17,9 +18,10 @@ const overview = `sluice: look at, restore and remove replicas of SQLite databas
     .map(({ usage }) => `sluice ${usage}`)
     .join("\n  ")}
 
-A replica is s3://bucket/prefix/ or file:///folder. For a server other than Amazon's add ?endpoint=https://host:port
+A replica is s3://bucket/prefix/, file:///folder, or https://host/path/ where a gateway is. For a server other than Amazon's add ?endpoint=https://host:port
 (and &region=… where it minds), and quote the whole for the shell. Credentials come from where the AWS tools take them:
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role.
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role. The token of a gateway comes from
+SLUICE_GATEWAY_TOKEN.
 
   --json     one JSON document on standard output, nothing else; nothing at all where the command fails
   --help     what a command does, with examples: sluice restore --help

@@ -19,7 +19,7 @@ JSON: { txid, time, ageMs, stale } or { txid: null, time: null, ageMs: null, sta
   async run([replica], { json, "max-age": maxAge }) {
     const limit =
       maxAge === undefined ? Number.POSITIVE_INFINITY : parseDuration("--max-age", String(maxAge));
-    const store = openReplica(replica!);
+    const store = await openReplica(replica!);
     await findClaim(store);
     const newest = await newestState(store, await listReplica(store));
     if (newest === null) {

@@ -48,7 +48,7 @@ export async function runDemo({ replica, keep, json }: DemoOptions): Promise<boo
 
 /** A replica that is there already is not the demo's to extend, and not the demo's to delete. */
 async function emptyStore(replica: string): Promise<ObjectStore> {
-  const store = openReplica(replica);
+  const store = await openReplica(replica);
   if ((await ownKeys(store)).length > 0)
     throw new ConfigError("--replica", `${store.url} holds a replica already. Name another prefix`);
   return store;

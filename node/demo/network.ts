@@ -28,8 +28,10 @@ export interface Network {
   close(): void;
 }
 
-export function networkTo(replica: string): Network {
-  return /^s3:/i.test(replica) ? new ProxiedNetwork(replica) : new PretendedNetwork(replica);
+export async function networkTo(replica: string): Promise<Network> {
+  return /^s3:/i.test(replica)
+    ? new ProxiedNetwork(replica)
+    : new PretendedNetwork(await openStore({ replica }));
 }
 
 /** Before S3: each host that the SDK connects to is reached through a TCP proxy of ours. TLS passes through untouched. */
@@ -153,9 +155,9 @@ class PretendedNetwork implements Network, ObjectStore {
   readonly #inner: ObjectStore;
   #cut = false;
 
-  constructor(replica: string) {
-    this.#inner = openStore({ replica });
-    this.url = this.#inner.url;
+  constructor(inner: ObjectStore) {
+    this.#inner = inner;
+    this.url = inner.url;
   }
 
   cut(): void {

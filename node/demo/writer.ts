@@ -66,7 +66,7 @@ const BULK_ROWS = 200_000;
 /** An application that writes, and is replicated meanwhile. */
 async function runWriter(options: WriterOptions): Promise<void> {
   const { dbPath, replica, workMs, offlineMs, bulk } = options;
-  const network = networkTo(replica);
+  const network = await networkTo(replica);
   const replicator = await SqliteReplicator.create({
     dbPath,
     replica: network.store,

@@ -17,6 +17,8 @@ export interface Step {
   /** Counts all steps of this cache, from 1. */
   readonly serial: number;
   readonly entry: CacheEntry | null;
+  /** How many neighbours it stands for, the first of which begins where it does. */
+  readonly replaced: number;
   readonly record: PositionRecord;
   /** Where the segment's bytes are in the file. */
   readonly parts: readonly { readonly offset: number; readonly length: number }[];
@@ -75,7 +77,7 @@ export class SideFile {
       const { serial, payload } = block;
       if (block.kind === KIND.part) parts.push({ offset: at + HEADER_SIZE, length: payload.length });
       else {
-        const step = parse(payload) as Pick<Step, "entry" | "record">;
+        const step = parse(payload) as Pick<Step, "entry" | "replaced" | "record">;
         if (step.record.version !== 1) throw new NewerSideFileError(`record version ${step.record.version}`);
         steps.push({ ...step, serial, parts });
         parts = [];
@@ -199,15 +201,15 @@ export class StepWriter {
   }
 
   /** The rest and the closing block in one write. */
-  commit(entry: CacheEntry | null, record: PositionRecord): Step {
+  commit(entry: CacheEntry | null, record: PositionRecord, replaced = 0): Step {
     const rest = this.#filled > 0 ? this.#takePart() : new Uint8Array(0);
-    const closing = this.#host.block(KIND.step, this.#serial, stringify({ entry, record }));
+    const closing = this.#host.block(KIND.step, this.#serial, stringify({ entry, replaced, record }));
     const bytes = new Uint8Array(rest.length + closing.length);
     bytes.set(rest);
     bytes.set(closing, rest.length);
     this.#put(bytes);
     this.#host.finish(this.#end);
-    return { serial: this.#serial, entry, record, parts: this.#parts };
+    return { serial: this.#serial, entry, replaced, record, parts: this.#parts };
   }
 
   #takePart(): Uint8Array {

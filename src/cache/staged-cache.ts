@@ -1,6 +1,6 @@
 import { assert } from "../assert.ts";
 import { CacheError } from "../errors.ts";
-import { samePosition } from "../format/position.ts";
+import { type Position, samePosition } from "../format/position.ts";
 import type { Clock } from "../platform.ts";
 import type { PutBody } from "../store/object-store.ts";
 import { checkChain } from "./check-chain.ts";
@@ -10,7 +10,6 @@ import type {
   CacheEntry,
   CacheState,
   PositionRecord,
-  QueueAppend,
   SegmentQueue,
   WriteCache,
 } from "./write-cache.ts";
@@ -34,10 +33,9 @@ export interface StagedCacheOptions {
 /** What a queue's record says beside: how many steps it has taken over. */
 type QueueRecord = PositionRecord & { readonly staged?: number };
 
-interface Item {
-  readonly entry: CacheEntry;
-  /** Null: it is in the queue. */
-  step: Step | null;
+/** A step that is on its way into the queue; `entry` is null for a position alone. */
+interface Staged extends Step {
+  readonly replacing: readonly CacheEntry[];
 }
 
 /**
@@ -48,8 +46,9 @@ interface Item {
 export class StagedCache implements WriteCache {
   readonly #o: StagedCacheOptions;
   #side: SideFile | null = null;
-  #items: Item[] = [];
-  #staged: Step[] = [];
+  /** What the caller sees: the queue, and what is staged behind it. */
+  #entries: readonly CacheEntry[] = [];
+  #staged: Staged[] = [];
   #position: PositionRecord | null = null;
   #serial = 0;
   #appending = false;
@@ -69,7 +68,7 @@ export class StagedCache implements WriteCache {
       this.#side = this.#local(() => this.#o.openSide());
       this.#position = position && queued;
       this.#serial = staged;
-      this.#items = entries.map((entry) => ({ entry, step: null }));
+      this.#entries = entries;
       this.#takeOver();
     } catch (error) {
       this.#side?.close();
@@ -100,41 +99,42 @@ export class StagedCache implements WriteCache {
     }
     if (mark !== null && mark.serial >= this.#serial && this.#position !== null)
       this.#position = { resync: mark.reason, ...this.#position };
-    this.#staged = this.#chain(later, queued);
-    const tail = this.#items.at(-1)?.entry.to;
+    this.#staged = later.map((step, i) => this.#follow(step, (later[i - 1]?.record ?? queued)?.cached));
+    const tail = this.#entries.at(-1)?.to;
     const { cached, resync } = this.#position ?? {};
     if (tail && resync === undefined && !(cached && samePosition(tail, cached)))
       throw this.#damaged(`its entries end at ${tail.txid}, its record at ${cached?.txid}`);
   }
 
-  /** Steps whose entries continue those of the queue. Others were dropped before a crash, which a mark has to say. */
-  #chain(steps: readonly Step[], queued: PositionRecord | null): Step[] {
+  /**
+   * Takes over the entry of a step, if it has one and that continues the others. One that does not was dropped before a
+   * crash, which a mark has to say.
+   */
+  #follow(step: Step, cached: Position | undefined): Staged {
+    const { entry, replaced } = step;
+    if (entry === null) return { ...step, replacing: [] };
+    const at =
+      replaced > 0
+        ? this.#entries.findIndex(({ from }) => samePosition(from, entry.from))
+        : this.#entries.length;
+    const end = this.#entries[at - 1]?.to ?? cached;
+    if (at >= 0 && (replaced > 0 || end === undefined || samePosition(entry.from, end))) {
+      const replacing = this.#entries.slice(at, at + replaced);
+      this.#entries = this.#entries.toSpliced(at, replaced, entry);
+      return { ...step, replacing };
+    }
     const resync = this.#position?.resync;
-    return steps.map((step, i) => {
-      const { entry } = step;
-      const end = this.#items.at(-1)?.entry.to ?? (steps[i - 1]?.record ?? queued)?.cached;
-      if (entry === null) return step;
-      if (end === undefined || samePosition(entry.from, end)) {
-        this.#items.push({ entry, step });
-        return step;
-      }
-      if (resync === undefined) throw this.#damaged(`nothing leads to transaction ${entry.from.txid}`);
-      return withoutEntry(step, resync);
-    });
+    if (resync === undefined) throw this.#damaged(`nothing leads to transaction ${entry.from.txid}`);
+    return { ...step, entry: null, record: { resync, ...step.record }, replacing: [] };
   }
 
   entries(): readonly CacheEntry[] {
-    return this.#items.map(({ entry }) => entry);
+    return this.#entries;
   }
 
-  append(): CacheAppend;
-  append(replacing: readonly CacheEntry[]): QueueAppend;
-  append(replacing?: readonly CacheEntry[]): CacheAppend | QueueAppend {
+  append(replacing: readonly CacheEntry[] = []): CacheAppend {
     assert(!this.#appending, "one segment is open at a time");
-    return replacing === undefined || replacing.length === 0 ? this.#stage() : this.#merge(replacing);
-  }
-
-  #stage(): CacheAppend {
+    if (replacing.length > 0) this.#placeOf(replacing);
     let writer: StepWriter | null = this.#begin();
     this.#appending = true;
     const abort = () => {
@@ -142,13 +142,11 @@ export class StagedCache implements WriteCache {
       writer = null;
       return undefined;
     };
-    const open = () => {
+    const attempt = (act: (open: StepWriter) => void) => {
       assert(writer !== null, "the segment is open");
-      return writer;
-    };
-    const attempt = (act: () => void) => {
+      const open = writer;
       try {
-        this.#local(act);
+        this.#local(() => act(open));
       } catch (error) {
         abort();
         throw error;
@@ -157,53 +155,26 @@ export class StagedCache implements WriteCache {
     };
     return {
       abort,
-      write: (chunk) => attempt(() => open().write(chunk)),
+      write: (chunk) => attempt((open) => open.write(chunk)),
       commit: (entry, position) => {
-        assert(open().size === entry.size, "an entry states the size of its object");
-        checkChain([...this.#items, { entry }], position);
-        attempt(() => {
-          const step = open().commit(entry, position);
-          this.#items.push({ entry, step });
-          this.#noteStep(step);
+        assert(writer?.size === entry.size, "an entry states the size of its object");
+        const at = replacing.length > 0 ? this.#placeOf(replacing) : this.#entries.length;
+        const next = this.#entries.toSpliced(at, replacing.length, entry);
+        checkChain(next, position);
+        attempt((open) => {
+          this.#noteStep({ ...open.commit(entry, position, replacing.length), replacing });
+          this.#entries = next;
         });
         return abort();
       },
     };
   }
 
-  /** Neighbours in the queue become one there; what is staged has to be in it before. */
-  #merge(replacing: readonly CacheEntry[]): QueueAppend {
-    this.#placeOf(replacing);
-    this.#appending = true;
-    let opened: Promise<QueueAppend> | null = null;
-    const open = () => {
-      opened ??= this.#moved().then(() => this.#o.queue.append(replacing));
-      return opened;
-    };
-    const abort = async () => {
-      if (opened !== null) await (await opened.catch(() => null))?.abort();
-      this.#appending = false;
-    };
-    return {
-      abort,
-      write: async (chunk) => (await open()).write(chunk),
-      commit: async (entry, position) => {
-        const at = this.#placeOf(replacing);
-        checkChain(this.#items.toSpliced(at, replacing.length, { entry, step: null }), position);
-        await (await open()).commit(entry, this.#counted(position));
-        // Looked up again: the head may have left.
-        this.#items.splice(this.#placeOf(replacing), replacing.length, { entry, step: null });
-        this.#position = position;
-        this.#appending = false;
-      },
-    };
-  }
-
   savePosition(record: PositionRecord): undefined {
-    checkChain(this.#items, record);
+    checkChain(this.#entries, record);
     assert(!this.#appending, "no segment is open");
     const writer = this.#begin();
-    this.#noteStep(this.#local(() => writer.commit(null, record)));
+    this.#noteStep({ ...this.#local(() => writer.commit(null, record)), replacing: [] });
   }
 
   markResync(reason: string): undefined {
@@ -214,15 +185,15 @@ export class StagedCache implements WriteCache {
   }
 
   read(entry: CacheEntry): PutBody {
-    const { entry: found } = this.#find(entry);
-    const queue = async () => {
+    const found = this.#find(entry);
+    const queued = async () => {
       await this.#moved();
       return this.#o.queue.read(found);
     };
     return {
       size: found.size,
       chunks: async function* () {
-        const body = await queue();
+        const body = await queued();
         if ("chunks" in body) yield* body.chunks();
         else yield body;
       },
@@ -230,17 +201,17 @@ export class StagedCache implements WriteCache {
   }
 
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
-    const { entry: found } = this.#find(entry);
+    const found = this.#find(entry);
     await this.#moved();
     return this.#o.queue.readRange(found, offset, length);
   }
 
   async ack(entry: CacheEntry): Promise<void> {
-    const item = this.#find(entry);
-    assert(item === this.#items[0], "only the head is acknowledged");
-    if (item.step !== null) await this.#moved();
-    await this.#o.queue.ack(item.entry);
-    this.#items = this.#items.filter((each) => each !== item);
+    const head = this.#find(entry);
+    assert(head === this.#entries[0], "only the head is acknowledged");
+    await this.#moved();
+    await this.#o.queue.ack(head);
+    this.#entries = this.#entries.filter((each) => each !== head);
   }
 
   async dropBacklog(): Promise<void> {
@@ -256,13 +227,15 @@ export class StagedCache implements WriteCache {
 
   async #drop(reason: string): Promise<void> {
     const { queue } = this.#o;
-    const head = this.#items[0];
-    if (head !== undefined && head.step !== null) await this.#moveEntry(head.step, head.entry);
+    const [head] = this.#entries;
+    const at = this.#staged.findIndex(({ entry }) => entry !== null && entry === head);
+    for (const step of this.#staged.slice(0, at + 1))
+      if (step.entry !== null) await this.#moveEntry(step, step.entry);
     await queue.markResync(reason);
     await queue.dropBacklog();
-    this.#items = this.#items.slice(0, 1);
+    this.#entries = this.#entries.slice(0, 1);
     this.#staged = [];
-    await queue.savePosition(this.#counted(this.#position!));
+    await queue.savePosition(this.#counted(this.#serial, this.#position!));
   }
 
   async close(): Promise<void> {
@@ -283,7 +256,7 @@ export class StagedCache implements WriteCache {
     return this.#file.begin(this.#serial + 1);
   }
 
-  #noteStep(step: Step): void {
+  #noteStep(step: Staged): void {
     this.#serial = step.serial;
     this.#position = step.record;
     this.#staged.push(step);
@@ -293,7 +266,9 @@ export class StagedCache implements WriteCache {
   /** Moves when the caller, who may be inside a call of SQLite's, is done. */
   #soon(): void {
     if (this.#staged.length > 0 && this.#moving === null)
-      queueMicrotask(() => void this.#moved().catch(() => undefined));
+      void Promise.resolve()
+        .then(() => this.#moved())
+        .catch(() => undefined);
   }
 
   /** Resolves when all that was staged is in the queue. */
@@ -313,7 +288,7 @@ export class StagedCache implements WriteCache {
         // Of positions only the last one counts.
         if (step.entry !== null) await this.#moveEntry(step, step.entry);
         else if (this.#staged.length === 1)
-          await this.#o.queue.savePosition(this.#counted(step.record, step));
+          await this.#o.queue.savePosition(this.#counted(step.serial, step.record));
         if (this.#staged[0] === step) this.#staged.shift();
       }
     } catch (error) {
@@ -323,41 +298,36 @@ export class StagedCache implements WriteCache {
     }
   }
 
-  async #moveEntry(step: Step, entry: CacheEntry): Promise<void> {
-    const append = this.#o.queue.append();
+  async #moveEntry(step: Staged, entry: CacheEntry): Promise<void> {
+    const append = this.#o.queue.append(step.replacing);
     try {
       for (const part of this.#file.read(step)) await append.write(part);
-      await append.commit(entry, this.#counted(step.record, step));
+      await append.commit(entry, this.#counted(step.serial, step.record));
     } catch (error) {
       await append.abort();
       throw error;
     }
-    const item = this.#items.find((each) => each.step === step);
-    assert(item !== undefined, "what is moved is an entry");
-    item.step = null;
   }
 
-  #counted(record: PositionRecord, step?: Step): QueueRecord {
-    return { ...record, staged: step?.serial ?? this.#serial };
+  #counted(staged: number, record: PositionRecord): QueueRecord {
+    return { ...record, staged };
   }
 
   #placeOf(replaced: readonly CacheEntry[]): number {
-    const items = replaced.map((entry) => this.#find(entry));
-    const at = this.#items.indexOf(items[0]!);
+    const found = replaced.map((entry) => this.#find(entry));
+    const at = this.#entries.indexOf(found[0]!);
     assert(at > 0, "what is replaced is in the queue, behind the head");
     assert(
-      items.every((item, i) => this.#items[at + i] === item),
+      found.every((entry, i) => this.#entries[at + i] === entry),
       "what is replaced are neighbours",
     );
     return at;
   }
 
-  #find({ from, to }: CacheEntry): Item {
-    const item = this.#items.find(
-      ({ entry }) => samePosition(entry.from, from) && samePosition(entry.to, to),
-    );
-    assert(item !== undefined, "the entry is in the write cache");
-    return item;
+  #find({ from, to }: CacheEntry): CacheEntry {
+    const found = this.#entries.find((each) => samePosition(each.from, from) && samePosition(each.to, to));
+    assert(found !== undefined, "the entry is in the write cache");
+    return found;
   }
 
   #local<T>(operation: () => T): T {
@@ -380,8 +350,4 @@ export class StagedCache implements WriteCache {
       false,
     );
   }
-}
-
-function withoutEntry(step: Step, resync: string): Step {
-  return { ...step, entry: null, record: { resync, ...step.record } };
 }

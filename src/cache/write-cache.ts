@@ -15,8 +15,9 @@ export interface SegmentQueue {
 
   /**
    * Begins a segment. At most one is open at a time. `replacing`: entries that the new one stands for (a merge); they
-   * are neighbours behind the head, they leave in the same durable step in which it arrives, and its range of txids covers
-   * theirs. Before the commit the caller makes sure that none of them has become the head, and aborts otherwise.
+   * are neighbours, they leave in the same durable step in which it arrives, and its range of txids covers theirs. None
+   * of them is the head, whose upload may be under way: before the commit the caller makes sure that none has become it,
+   * and aborts otherwise. (A queue behind a write cache leaves that to the write cache, and takes any neighbours.)
    */
   append(replacing?: readonly CacheEntry[]): QueueAppend;
 
@@ -59,8 +60,7 @@ export interface SegmentQueue {
  * awaited, is done when it returns.
  */
 export interface WriteCache extends SegmentQueue {
-  append(): CacheAppend;
-  append(replacing: readonly CacheEntry[]): QueueAppend;
+  append(replacing?: readonly CacheEntry[]): CacheAppend;
   savePosition(record: PositionRecord): undefined;
   markResync(reason: string): undefined;
 }

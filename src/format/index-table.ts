@@ -4,6 +4,7 @@
  */
 import { assert } from "../assert.ts";
 import { CorruptObjectError } from "../errors.ts";
+import { hostIsLittleEndian } from "../wal/wal-format.ts";
 import type { Codecs } from "./codecs.ts";
 import type { ObjectHeader } from "./header.ts";
 import { idFromBytes } from "./id.ts";
@@ -38,8 +39,10 @@ export function encodeIndex(index: ObjectIndex, target: Uint8Array): void {
   view.setUint32(0, pgnos.length, true);
   view.setUint32(4, rawLengths.length, true);
   let at = countsSize;
-  for (let i = 0; i < pgnos.length; i++, at += 4) view.setUint32(at, pgnos[i]!, true);
-  for (let i = 0; i < hashes.length; i++, at += 8) view.setBigUint64(at, hashes[i]!, true);
+  target.set(littleEndian(bytesOf(pgnos), 4), at);
+  at += pgnos.byteLength;
+  target.set(littleEndian(bytesOf(hashes), 8), at);
+  at += hashes.byteLength;
   for (let b = 0; b < rawLengths.length; b++, at += 8) {
     view.setUint32(at, compressedLengths[b]!, true);
     view.setUint32(at + 4, rawLengths[b]!, true);
@@ -60,13 +63,30 @@ export function decodeIndex(payload: Uint8Array, key: string): ObjectIndex {
   const compressedLengths = new Uint32Array(blockCount);
   const rawLengths = new Uint32Array(blockCount);
   let at = countsSize;
-  for (let i = 0; i < entryCount; i++, at += 4) pgnos[i] = view.getUint32(at, true);
-  for (let i = 0; i < entryCount; i++, at += 8) hashes[i] = view.getBigUint64(at, true);
+  bytesOf(pgnos).set(littleEndian(payload.subarray(at, at + pgnos.byteLength), 4));
+  at += pgnos.byteLength;
+  bytesOf(hashes).set(littleEndian(payload.subarray(at, at + hashes.byteLength), 8));
+  at += hashes.byteLength;
   for (let b = 0; b < blockCount; b++, at += 8) {
     compressedLengths[b] = view.getUint32(at, true);
     rawLengths[b] = view.getUint32(at + 4, true);
   }
   return { pgnos, hashes, compressedLengths, rawLengths };
+}
+
+function bytesOf(table: Uint32Array | BigUint64Array): Uint8Array {
+  return new Uint8Array(table.buffer, table.byteOffset, table.byteLength);
+}
+
+/**
+ * Numbers of `size` bytes each, from this machine's order of bytes to the format's or back. As a table: one by one, the
+ * hashes of a large snapshot would be hundreds of thousands of BigInts, and hold the event loop for as long.
+ */
+function littleEndian(bytes: Uint8Array, size: number): Uint8Array {
+  if (hostIsLittleEndian()) return bytes;
+  const swapped = bytes.slice();
+  for (let at = 0; at < swapped.length; at += size) swapped.subarray(at, at + size).reverse();
+  return swapped;
 }
 
 /**

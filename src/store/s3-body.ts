@@ -3,6 +3,9 @@ import { type IdleWatch, unlessAborted } from "./idle-watch.ts";
 import { chunksOf, type PutBody } from "./object-store.ts";
 import { type Attempt, toStoreError } from "./s3-errors.ts";
 
+/** Most bytes in a chunk of an answer. */
+const CHUNK_BYTES = 1024 * 1024;
+
 interface Reader {
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
   cancel(): Promise<void>;
@@ -28,13 +31,20 @@ export function responseBody(
   let source: AsyncIterator<Uint8Array> | null = null;
   let received = 0;
   let ended = false;
+  /** Of a large chunk: browsers gather what comes faster than it is read. */
+  let rest: Uint8Array = new Uint8Array();
   const leave = () => {
     if (!ended) watch.fail(new StoreError("network", "the body was left"));
     ended = true;
     watch.end();
     body.destroy?.();
   };
+  const part = (chunk: Uint8Array): IteratorResult<Uint8Array, undefined> => {
+    rest = chunk.subarray(CHUNK_BYTES);
+    return { done: false, value: chunk.subarray(0, CHUNK_BYTES) };
+  };
   const next = async (): Promise<IteratorResult<Uint8Array, undefined>> => {
+    if (!watch.signal.aborted && rest.length > 0) return part(rest);
     if (ended) return { done: true, value: undefined };
     try {
       source ??= iteratorOf(body);
@@ -43,7 +53,7 @@ export function responseBody(
       watch.rest();
       if (step.done !== true) {
         received += step.value.length;
-        return { done: false, value: step.value };
+        return part(step.value);
       }
       if (received !== length)
         throw new StoreError("network", `the answer ended after ${received} of ${length} bytes`);

@@ -73,6 +73,20 @@ export function checkS3Config(config: S3StoreConfig): S3Settings {
   };
 }
 
+/** For where the SDK has no place to look for what is not given. Throws ConfigError. */
+export function requireSettings({ region, credentials }: S3Settings): void {
+  if (region === undefined)
+    throw new ConfigError(
+      "region",
+      "must be given in a browser, such as eu-central-1, where there is no endpoint",
+    );
+  if (credentials === undefined)
+    throw new ConfigError(
+      "credentials",
+      "must be given in a browser: best a function that fetches temporary ones",
+    );
+}
+
 /**
  * Reads `s3://bucket/prefix/?region=…&endpoint=…&forcePathStyle=true`; every parameter is optional. Throws ConfigError
  * for anything else in it, above all for secrets, which would end in logs and process lists.

@@ -1,8 +1,14 @@
 import { StoreError } from "../errors.ts";
 import { type IdleWatch, unlessAborted } from "./idle-watch.ts";
 import type { S3CredentialProvider, S3Credentials, S3Settings } from "./s3-config.ts";
-import { type Attempt, mayNeedNewCredentials, toCredentialsError, toStoreError } from "./s3-errors.ts";
-import type { S3Client, S3Runtime, S3Sdk } from "./s3-sdk.ts";
+import {
+  type Attempt,
+  hiddenHeader,
+  mayNeedNewCredentials,
+  toCredentialsError,
+  toStoreError,
+} from "./s3-errors.ts";
+import type { S3Client, S3Middleware, S3Runtime, S3Sdk } from "./s3-sdk.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -18,6 +24,7 @@ export class S3Connection {
   readonly #runtime: S3Runtime;
   #sdk: Promise<S3Sdk> | null = null;
   #client: S3Client | null = null;
+  #timeIsTold = false;
 
   constructor(settings: S3Settings, runtime: S3Runtime) {
     this.#settings = settings;
@@ -41,8 +48,12 @@ export class S3Connection {
     return this.#client;
   }
 
-  /** Milliseconds since 1970 by the store's clock, as of its last answer; by ours as long as it has not told. */
+  /**
+   * Milliseconds since 1970 by the store's clock, as of its last answer. Throws StoreError where it has not told: ages by a
+   * wrong clock of ours could let objects be deleted too early.
+   */
   storeTime(): number {
+    if (!this.#timeIsTold) throw hiddenHeader("Date");
     return Date.now() + (this.#client?.config.systemClockOffset ?? 0);
   }
 
@@ -95,7 +106,7 @@ export class S3Connection {
 
   #connect(sdk: S3Sdk, requestHandler: unknown): S3Client {
     const { region, endpoint, credentials, forcePathStyle } = this.#settings;
-    return new sdk.S3Client({
+    const client = new sdk.S3Client({
       ...(region === undefined ? {} : { region }),
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(credentials === undefined ? {} : { credentials: withTypedErrors(credentials) }),
@@ -108,6 +119,13 @@ export class S3Connection {
       requestHandler,
       logger: silent,
     });
+    const noticeDate: S3Middleware = (next) => async (request) => {
+      const result = await next(request);
+      this.#timeIsTold = result.response.headers?.date !== undefined;
+      return result;
+    };
+    client.middlewareStack.add(noticeDate, { step: "deserialize" });
+    return client;
   }
 }
 

@@ -12,7 +12,10 @@ const SINGLES_AT_A_TIME = 16;
 /** A key as the caller knows it, and where it lies. */
 type Target = readonly [key: string, where: S3ObjectInput];
 
-/** Deletes by batches. All are tried, unless the store cannot be reached; then the first failure is thrown. */
+/**
+ * Deletes by batches. All are tried, unless the store cannot be reached or refuses a batch and then its first key too; then
+ * the first failure is thrown.
+ */
 export async function deleteObjects(
   connection: S3Connection,
   targets: ReadonlyMap<string, S3ObjectInput>,
@@ -49,9 +52,9 @@ class Deletion {
         }
       }
     } catch (error) {
-      // Some servers do not have it, or not for these headers or keys: Content-MD5, control characters.
-      const refused = error instanceof StoreError && error.kind === "invalid-request";
-      if (refused) await this.#singly(targets);
+      // Some servers do not have it, or not for these headers or keys: Content-MD5, control characters. Ceph 16 asks a
+      // policy that allows s3:DeleteObject under a prefix for the whole bucket.
+      if (isRefusal(error)) await this.#singly(targets);
       else this.#note(error);
     }
   }
@@ -70,7 +73,7 @@ class Deletion {
     } catch (error) {
       if (error instanceof StoreError && error.kind === "not-found") return true;
       this.#note(error);
-      return !(error instanceof StoreError && error.kind === "invalid-request");
+      return !isRefusal(error);
     }
     return true;
   }
@@ -84,4 +87,8 @@ class Deletion {
     const watch = this.#watchRequest();
     return this.#connection.send<Output>(make, { operation, key }, watch).finally(() => watch.end());
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof StoreError && (error.kind === "invalid-request" || error.kind === "access-denied");
 }

@@ -56,7 +56,8 @@ const explanation: Readonly<Record<StoreErrorKind, string>> = {
   "no-such-bucket": "the bucket does not exist; create it, or correct `bucket`, `endpoint` and `region`",
   "access-denied": "access denied; check the credentials and what they may do",
   "expired-credentials": "the credentials have expired",
-  "clock-skew": "the clock of this machine differs too much from the store's",
+  "clock-skew":
+    "the clock of this machine differs too much from the store's; in a browser let the bucket's CORS rules expose Date",
   throttled: "the store asks for fewer requests",
   unavailable: "the store failed",
   network: "the store cannot be reached",
@@ -69,6 +70,11 @@ const NETWORK_CODE =
   /^(ECONN|ENOTFOUND$|EAI_|ETIMEDOUT$|EPIPE$|EHOST|ENET|EADDRNOTAVAIL$|EPROTO$|ERR_TLS|ERR_SSL|CERT_|UNABLE_TO|DEPTH_ZERO|SELF_SIGNED)/;
 /** What browsers and undici say when `fetch` gets no answer. */
 const FETCH_FAILED = /fetch|network|load failed/i;
+
+/** A browser does not tell a page which of these it is. */
+const NO_ANSWER =
+  "no answer that a page may see: the network is away, the bucket's CORS rules do not allow the request, or the store refuses " +
+  "the credentials without heeding CORS";
 
 /** What the SDK throws, as far as it is looked at. */
 interface SdkError {
@@ -101,8 +107,9 @@ export function toStoreError(thrown: unknown, { operation, key }: Attempt): Stor
     (fact) => fact !== "",
   );
   const words = withoutSecrets(String(error.message ?? ""));
+  const what = kind === "network" && isFetchFailure(error) ? NO_ANSWER : explanation[kind];
   const message =
-    `${operation}${key === undefined ? "" : ` ${key}`}: ${explanation[kind]}` +
+    `${operation}${key === undefined ? "" : ` ${key}`}: ${what}` +
     `${facts.length === 0 ? "" : ` (${facts.join(", ")})`}${words === "" ? "" : `: ${words}`}`;
   const retryAfterMs = retryAfter(error.$response?.headers);
   return new StoreError(kind, message, {
@@ -110,6 +117,17 @@ export function toStoreError(thrown: unknown, { operation, key }: Attempt): Stor
     ...(status === undefined ? {} : { status }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   });
+}
+
+/** An answer lacks a header that S3 always sends: a browser shows a page only those that CORS rules expose. */
+export function hiddenHeader(name: string, key?: string): StoreError {
+  const detail = key === undefined ? {} : { key };
+  const whose = key === undefined ? "" : `${key}: `;
+  return new StoreError(
+    "invalid-request",
+    `${whose}no ${name} in the store's answer. In a browser: let the bucket's CORS rules expose ${name}`,
+    detail,
+  );
 }
 
 /** What a credential provider threw: "network" where it could not reach whom it asks, else "access-denied". */
@@ -120,13 +138,16 @@ export function toCredentialsError(thrown: unknown): StoreError {
   return new StoreError(kind, `the provider of credentials failed${words === "" ? "" : `: ${words}`}`);
 }
 
-/** True where other keys may help: these have expired, were withdrawn, or the answer (to HEAD) does not say. */
+/**
+ * True where other keys may help: these have expired, were withdrawn, or the answer does not say. That to HEAD has no text,
+ * and what Ceph answers to keys it does not know has no CORS headers, which in a browser looks like no answer.
+ */
 export function mayNeedNewCredentials(thrown: unknown): boolean {
   const error = thrown as SdkError | null;
   const code = codeOf(error ?? {});
   if (kindOfCode[code] === "expired-credentials") return true;
   if (code === "InvalidAccessKeyId" || code === "SignatureDoesNotMatch") return true;
-  return code === "" && error?.$metadata?.httpStatusCode === 403;
+  return (code === "" && error?.$metadata?.httpStatusCode === 403) || isFetchFailure(error ?? {});
 }
 
 /** The kind that a code of S3 stands for; that of DeleteObjects comes without a status. */
@@ -145,9 +166,11 @@ function kindOf(code: string, status: number | undefined, error: SdkError): Stor
 function isNetworkFailure({ name, code, message }: SdkError): boolean {
   if (typeof code === "string" && NETWORK_CODE.test(code)) return true;
   if (name === "TimeoutError" || name === "NetworkError") return true;
-  return (
-    /socket hang up/.test(String(message)) || (name === "TypeError" && FETCH_FAILED.test(String(message)))
-  );
+  return /socket hang up/.test(String(message)) || isFetchFailure({ name, message });
+}
+
+function isFetchFailure({ name, message }: SdkError): boolean {
+  return name === "TypeError" && FETCH_FAILED.test(String(message));
 }
 
 /** The code of S3 or of the socket. "Unknown" and "Error" are what the SDK and JavaScript put where there is none. */

@@ -1,5 +1,6 @@
 import { StoreError } from "../errors.ts";
 import { type GetOptions, resolveRange } from "./object-store.ts";
+import { hiddenHeader } from "./s3-errors.ts";
 import type { S3GetOutput } from "./s3-sdk.ts";
 
 /** As RFC 9110, 14.1.2: the last byte is named, and "-n" means the last n. Throws for what no object could have. */
@@ -23,8 +24,6 @@ export function contentRange(
   const [, first, last, size] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(ContentRange ?? "") ?? [];
   if (ranged && size !== undefined) return { size: Number(size), length: Number(last) - Number(first) + 1 };
   if (!ranged && length !== undefined) return { size: length, length };
-  const hint = ranged
-    ? "to the range asked for (in a browser: let CORS expose Content-Range)"
-    : "with its length";
-  throw new StoreError("invalid-request", `${key}: the store did not answer ${hint}`, { key });
+  if (ranged) throw hiddenHeader("Content-Range", key);
+  throw new StoreError("invalid-request", `${key}: the store did not answer with its length`, { key });
 }

@@ -11,6 +11,9 @@ export interface S3Sdk {
   readonly ListObjectsV2Command: S3CommandClass<S3ListInput>;
   readonly DeleteObjectsCommand: S3CommandClass<S3DeleteInput>;
   readonly DeleteObjectCommand: S3CommandClass<S3ObjectInput>;
+  readonly CreateMultipartUploadCommand: S3CommandClass<S3ObjectInput>;
+  readonly UploadPartCommand: S3CommandClass<S3PartInput>;
+  readonly CompleteMultipartUploadCommand: S3CommandClass<S3ObjectInput & { UploadId: string }>;
   readonly AbortMultipartUploadCommand: S3CommandClass<S3ObjectInput & { UploadId: string }>;
 }
 
@@ -19,6 +22,8 @@ export interface S3Runtime {
   loadSdk(): Promise<S3Sdk>;
   /** A request body of known size that the SDK can send here; streamed where that is possible. */
   streamBody(chunks: AsyncIterable<Uint8Array>): Promise<object> | object;
+  /** Whether the SDK finds credentials and region here when they are not given. */
+  readonly findsSettings: boolean;
   /** Milliseconds without any progress after which a request has failed. */
   readonly idleTimeoutMs: number;
 }
@@ -41,7 +46,11 @@ export interface S3Client {
   readonly config: { readonly systemClockOffset: number; readonly requestHandler: unknown };
   // biome-ignore lint/suspicious/noExplicitAny: overloads for each command; `S3Connection.send` states the output.
   send(command: any, options: { abortSignal: any }): Promise<any>;
+  readonly middlewareStack: { add(middleware: S3Middleware, options: { step: "deserialize" }): void };
 }
+// biome-ignore lint/suspicious/noExplicitAny: generic over commands; of the result, this is what is looked at.
+type S3Handler = (request: any) => Promise<any>;
+export type S3Middleware = (next: S3Handler) => S3Handler;
 export interface S3UploadOptions {
   // biome-ignore lint/suspicious/noExplicitAny: a client, or what stands before it.
   client: any;
@@ -61,6 +70,13 @@ export interface S3PutInput extends S3ObjectInput {
   Body: any;
   ContentLength: number;
   IfNoneMatch?: "*";
+}
+export interface S3PartInput extends S3ObjectInput {
+  UploadId: string;
+  PartNumber: number;
+}
+export interface S3PartOutput {
+  readonly ETag?: string;
 }
 export interface S3GetInput extends S3ObjectInput {
   Range?: string;

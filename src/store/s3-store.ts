@@ -15,9 +15,16 @@ import {
   type StoreOptions,
 } from "./object-store.ts";
 import { requestBody, responseBody } from "./s3-body.ts";
-import { checkS3Config, formatS3Url, type S3Settings, type S3StoreConfig } from "./s3-config.ts";
+import {
+  checkS3Config,
+  formatS3Url,
+  requireSettings,
+  type S3Settings,
+  type S3StoreConfig,
+} from "./s3-config.ts";
 import { S3Connection } from "./s3-connection.ts";
 import { deleteObjects } from "./s3-delete.ts";
+import { hiddenHeader } from "./s3-errors.ts";
 import { listObjects } from "./s3-list.ts";
 import { type ConditionalCreate, PROBE_KEY, PROBE_TEXT, probeConditionalCreate } from "./s3-probe.ts";
 import { contentRange, rangeHeader } from "./s3-range.ts";
@@ -38,6 +45,7 @@ export class S3Store implements ObjectStore {
   /** Throws ConfigError. Makes no request. */
   constructor(config: S3StoreConfig, runtime: S3Runtime) {
     this.#settings = checkS3Config(config);
+    if (!runtime.findsSettings) requireSettings(this.#settings);
     this.#runtime = runtime;
     this.#connection = new S3Connection(this.#settings, runtime);
     this.url = formatS3Url(this.#settings);
@@ -79,12 +87,7 @@ export class S3Store implements ObjectStore {
       const output = await this.#connection.send<S3GetOutput>(make, attempt, watch);
       const { size, length } = contentRange(output, range !== undefined, key);
       const { ETag: etag } = output;
-      if (etag === undefined) {
-        throw new StoreError(
-          "invalid-request",
-          `${key}: no ETag in the answer. Let the bucket's CORS rules expose it`,
-        );
-      }
+      if (etag === undefined) throw hiddenHeader("ETag", key);
       return { size, etag, body: responseBody(output.Body, length, watch, attempt) };
     } catch (error) {
       watch.fail(error);

@@ -2,7 +2,8 @@ import { IdleWatch } from "./idle-watch.ts";
 import { chunksOf } from "./object-store.ts";
 import { readableStream } from "./s3-body.ts";
 import type { S3Connection } from "./s3-connection.ts";
-import type { S3ObjectInput } from "./s3-sdk.ts";
+import { hiddenHeader } from "./s3-errors.ts";
+import type { S3ObjectInput, S3PartOutput, S3Sdk } from "./s3-sdk.ts";
 
 /** Bytes a part. S3 takes 10,000 parts, so objects up to 78 GiB; a smaller object goes in one request. */
 export const PART_BYTES = 8 * 1024 * 1024;
@@ -37,9 +38,18 @@ export async function uploadStream(
       cleaning ? CLEANUP_TIMEOUT_MS : idleTimeoutMs,
       cleaning ? undefined : stopped.signal,
     );
-    const operation = command.constructor.name.replace(/Command$/, "");
+    const operation = operationOf(sdk, command);
     try {
-      return await connection.send(() => command, { operation, key }, watch, cleaning ? 0 : PART_BYTES);
+      const answer = await connection.send<S3PartOutput>(
+        () => command,
+        { operation, key },
+        watch,
+        cleaning ? 0 : PART_BYTES,
+      );
+      // Without it the parts cannot be put together.
+      if (command instanceof sdk.UploadPartCommand && answer.ETag === undefined)
+        throw hiddenHeader("ETag", key);
+      return answer;
     } catch (error) {
       if (cleaning) return undefined;
       stopped.abort(error);
@@ -61,4 +71,13 @@ export async function uploadStream(
     signal?.removeEventListener("abort", stop);
     await chunks.return();
   }
+}
+
+/** By class: what a class is called does not outlive a minifier. */
+function operationOf(sdk: S3Sdk, command: object): string {
+  if (command instanceof sdk.CreateMultipartUploadCommand) return "CreateMultipartUpload";
+  if (command instanceof sdk.UploadPartCommand) return "UploadPart";
+  if (command instanceof sdk.CompleteMultipartUploadCommand) return "CompleteMultipartUpload";
+  if (command instanceof sdk.AbortMultipartUploadCommand) return "AbortMultipartUpload";
+  return "PutObject";
 }

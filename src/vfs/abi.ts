@@ -13,6 +13,7 @@ export const SQLITE_BUSY = 5;
 export const SQLITE_NOMEM = 7;
 export const SQLITE_IOERR = 10;
 export const SQLITE_NOTFOUND = 12;
+export const SQLITE_FULL = 13;
 export const SQLITE_CANTOPEN = 14;
 export const SQLITE_IOERR_SHORT_READ = SQLITE_IOERR | (2 << 8);
 export const SQLITE_IOERR_WRITE = SQLITE_IOERR | (3 << 8);
@@ -129,6 +130,21 @@ export class Abi {
 
   findVfs(name: string): Pointer {
     return Number(this.sqlite3.capi.sqlite3_vfs_find(name));
+  }
+
+  /** The words that a VFS has for what failed last; it may forget them with that. */
+  lastError(vfs: string): string {
+    const at = this.findVfs(vfs);
+    const method = at === 0 ? 0 : this.member(this.vfs, at, "xGetLastError");
+    if (method === 0) return "";
+    const size = 256;
+    const out = this.allocate(size);
+    try {
+      (this.callable(method) as (...args: number[]) => ResultCode)(at, size - 1, out);
+      return this.string(out);
+    } finally {
+      this.free(out);
+    }
   }
 
   /** The pointer stored in a struct's member. */

@@ -54,9 +54,6 @@ export class ShimDatabase {
   onIdle: (() => void) | null = null;
   /** A checkpoint has written to the main file and not synced it (synchronous=OFF). */
   mainDirty = false;
-  /** The last commit was synced before it was done (synchronous=FULL). */
-  syncsCommits = false;
-  #syncedWal = false;
   /** The next checkpoint is one that PRAGMA wal_checkpoint asks for. */
   checkpointAsked = false;
   readonly #buffer: WalBuffer;
@@ -107,7 +104,6 @@ export class ShimDatabase {
   }
 
   #beginWrite(): void {
-    this.#syncedWal = false;
     this.#buffer.begin();
     const header = this.shm.header();
     if (header !== null && header.pageSize > 0) this.#frameSize = header.pageSize + walFrameHeaderSize;
@@ -121,7 +117,6 @@ export class ShimDatabase {
       const header = this.capture === null ? null : this.shm.header();
       if (header !== null) committed = this.capture!.take(header) || this.capture!.broken !== null;
     }
-    if (committed) this.syncsCommits = this.#syncedWal;
     const code = this.shm.lock(connection, offset, count, flags);
     if (committed) this.policy?.committed();
     return code;
@@ -163,9 +158,7 @@ export class ShimDatabase {
   }
 
   syncWal(sync: () => ResultCode): ResultCode {
-    const code = this.#buffer.flush();
-    this.#syncedWal = true;
-    return code || sync();
+    return this.#buffer.flush() || sync();
   }
 
   truncateWal(size: number, truncate: () => ResultCode): ResultCode {

@@ -6,6 +6,7 @@ import {
   type ResultCode,
   SQLITE_BUSY,
   SQLITE_CANTOPEN,
+  SQLITE_FULL,
   SQLITE_IOERR,
   SQLITE_OK,
   SQLITE_OPEN_MAIN_DB,
@@ -59,13 +60,15 @@ export class ShimVfs {
 
   /**
    * Registers the shim as `name` over the VFS `baseName`, which must keep file locks among its connections.
-   * `canonical` gives every spelling of a path that the base takes for the same file one form.
+   * `canonical` gives every spelling of a path that the base takes for the same file one form. `isFull` tells whether a
+   * write that just failed did for want of room, where the base does not answer SQLITE_FULL itself.
    */
   constructor(
     sqlite3: Sqlite3Static,
     readonly name: string,
     readonly baseName: string,
     canonical: (path: string) => string,
+    readonly isFull: () => boolean = () => false,
   ) {
     this.abi = new Abi(sqlite3);
     this.base = this.abi.findVfs(baseName);
@@ -151,7 +154,10 @@ export class ShimVfs {
       main: (flags & SQLITE_OPEN_MAIN_DB) !== 0,
       base: tables.base,
       connection: { shared: 0, exclusive: 0 },
-      write: (from, amount, offset) => tables.base.xWrite(file, from, amount, BigInt(offset)),
+      write: (from, amount, offset) => {
+        const code = tables.base.xWrite(file, from, amount, BigInt(offset));
+        return (code & 0xff) === SQLITE_IOERR && this.isFull() ? SQLITE_FULL : code;
+      },
     });
     return SQLITE_OK;
   }

@@ -253,7 +253,7 @@ export class WalChecksum {
 
 const noWords = new Int32Array(0);
 
-function hostIsLittleEndian(): boolean {
+export function hostIsLittleEndian(): boolean {
   return new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 }
 

@@ -17,7 +17,7 @@ export class DelayedQueue implements SegmentQueue {
   onChange = (): void => {};
 
   constructor(storage: MemoryCacheStorage) {
-    this.#cache = new MemoryCache(storage);
+    this.#cache = new MemoryCache(storage, true);
   }
 
   load(): Promise<CacheState> {

@@ -25,7 +25,11 @@ export class MemoryCache implements WriteCache {
   readonly #storage: MemoryCacheStorage;
   #appending = false;
 
-  constructor(storage = new MemoryCacheStorage()) {
+  /** `behind`: it is the queue behind a write cache, which minds the head. */
+  constructor(
+    storage = new MemoryCacheStorage(),
+    readonly behind = false,
+  ) {
     this.#storage = storage;
   }
 
@@ -75,7 +79,7 @@ export class MemoryCache implements WriteCache {
 
   #placeOf(replacing: readonly CacheEntry[]): number {
     const at = this.entries().findIndex(({ from }) => samePosition(from, replacing[0]!.from));
-    assert(at > 0, "the head and strangers are not replaced");
+    assert(at > (this.behind ? -1 : 0), "the head and strangers are not replaced");
     replacing.forEach((entry, i) => {
       const there = this.entries()[at + i];
       assert(there !== undefined && samePosition(there.to, entry.to), "neighbours are replaced");

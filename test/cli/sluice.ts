@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,6 +25,12 @@ export function useSluice() {
   return {
     run(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ran> {
       return run([join(folder, "dist/cli.js"), ...args], environment);
+    },
+    /** A command that goes on until it is stopped, by who started it. */
+    start(args: readonly string[]): ChildProcess {
+      return spawn(process.execPath, [join(folder, "dist/cli.js"), ...args], {
+        stdio: ["ignore", "pipe", "ignore"],
+      });
     },
     /** The one JSON document that is all of standard output. */
     async json(args: readonly string[], environment: NodeJS.ProcessEnv = {}) {

@@ -1,65 +1,30 @@
-import { execFileSync } from "node:child_process";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
+import { build, type Rolldown } from "vite";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { addPackages, dependenciesOfPackage, installPackage, type Project, run } from "./project.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
-/** A project that has installed the packed tarball; its dependencies are ours. */
-let project: string;
-let contents: string[];
+/** Its dependencies are ours, and nothing else; with @types/node as a Node project has it. */
+let project: Project;
 
 beforeAll(() => {
-  project = mkdtempSync(join(tmpdir(), "sluice-package-"));
-  const packed = run("npm", ["pack", "--json", "--pack-destination", project], root);
-  const [{ filename, files }] = JSON.parse(packed.slice(packed.indexOf("["))) as [
-    { filename: string; files: { path: string }[] },
-  ];
-  contents = files.map(({ path }) => path);
-  const installed = join(project, "node_modules/sqlite-sluice");
-  mkdirSync(installed, { recursive: true });
-  run("tar", ["-xzf", join(project, filename), "--strip-components=1", "-C", installed], project);
-  linkDependencies();
-  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "consumer", type: "module" }));
+  project = installPackage();
+  addPackages(project, [...dependenciesOfPackage(), "@types/node"], "link");
 }, 240_000);
 
-afterAll(() => rmSync(project, { recursive: true, force: true }));
-
-/** The dependencies that the package declares, and nothing else of ours; with @types/node as a Node project has it. */
-function linkDependencies(): void {
-  const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  for (const name of [...Object.keys(dependencies), "@types/node"]) {
-    const link = join(project, "node_modules", name);
-    mkdirSync(dirname(link), { recursive: true });
-    symlinkSync(join(root, "node_modules", name), link);
-  }
-}
-
-function run(program: string, args: string[], cwd: string): string {
-  try {
-    return execFileSync(program, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout: string; stderr: string };
-    throw new Error(`${program} ${args.join(" ")} failed:\n${stdout}\n${stderr}`, { cause: error });
-  }
-}
+afterAll(() => project.remove());
 
 /** What an ES module written into the project prints as JSON. */
 function evaluate(name: string, source: string, ...nodeArguments: string[]): unknown {
-  writeFileSync(join(project, name), source);
-  return JSON.parse(run(process.execPath, [...nodeArguments, name], project));
+  writeFileSync(join(project.folder, name), source);
+  return JSON.parse(run(process.execPath, [...nodeArguments, name], project.folder));
 }
 
 test("the tarball holds what a user needs, and no sources or tests", () => {
+  const { contents } = project;
   const folders = new Set(contents.map((path) => path.split("/").slice(0, 2).join("/")));
   expect(folders).toContain("README.md");
   expect(folders).toContain("FORMAT.md");
@@ -120,13 +85,21 @@ describe("what the entries export", () => {
     expect(names("sqlite-sluice/web")).toMatchSnapshot();
   });
 
+  test("sqlite-sluice/gateway", () => {
+    expect(names("sqlite-sluice/gateway")).toEqual(["createGateway"]);
+  });
+
   test("sqlite-sluice is one of them, by conditions", () => {
     expect(names("sqlite-sluice")).toEqual(names("sqlite-sluice/node"));
   });
 
   test("the types", () => {
     const types = (entry: string) =>
-      [...readFileSync(join(root, "dist/types", entry), "utf8").matchAll(/export (?:type )?\{([^}]*)\}/g)]
+      [
+        ...readFileSync(join(project.installed, "dist/types", entry), "utf8").matchAll(
+          /export (?:type )?\{([^}]*)\}/g,
+        ),
+      ]
         .flatMap(([, list]) => list!.split(","))
         .map((name) => name.trim())
         .filter((name) => name !== "")
@@ -171,9 +144,40 @@ test.each([
     skipLibCheck: false,
   };
   const name = `tsconfig.${moduleResolution}.json`;
-  writeFileSync(join(project, "use.ts"), TYPED_USE);
-  writeFileSync(join(project, name), JSON.stringify({ compilerOptions, files: ["use.ts"] }));
-  run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", name], project);
+  const { folder } = project;
+  writeFileSync(join(folder, "use.ts"), TYPED_USE);
+  writeFileSync(join(folder, name), JSON.stringify({ compilerOptions, files: ["use.ts"] }));
+  run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", name], folder);
+});
+
+/** Bytes of gzip that an app's own chunk grows by, SQLite aside. */
+const WEB_BUDGET = 50 * 1024;
+
+test("what an app loads of sqlite-sluice/web at once is small; the codecs and the AWS SDK come when they are used", async () => {
+  const entry = join(project.folder, "web.js");
+  writeFileSync(entry, 'export * from "sqlite-sluice/web";');
+  const built = await build({
+    root: project.folder,
+    configFile: false,
+    logLevel: "error",
+    build: {
+      write: false,
+      minify: true,
+      // Not as a library, whose white space Vite keeps.
+      rolldownOptions: {
+        input: entry,
+        preserveEntrySignatures: "strict",
+        external: ["@sqlite.org/sqlite-wasm"],
+      },
+    },
+  });
+  const { output } = built as Rolldown.RolldownOutput;
+  const chunks = new Map(output.flatMap((each) => (each.type === "chunk" ? [[each.fileName, each]] : [])));
+  const atOnce = new Set(output.flatMap((each) => (each.type === "chunk" && each.isEntry ? [each] : [])));
+  for (const chunk of atOnce)
+    for (const name of chunk.imports) if (chunks.has(name)) atOnce.add(chunks.get(name)!);
+  const sizes = [...atOnce].map(({ code }) => gzipSync(code).length);
+  expect(sizes.reduce((sum, size) => sum + size)).toBeLessThanOrEqual(WEB_BUDGET);
 });
 
 test("the lock file names no package server", () => {

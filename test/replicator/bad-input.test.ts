@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_pr
 import fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   CacheError,
   ConfigError,
@@ -15,6 +15,7 @@ import {
   StateError,
   StoreError,
 } from "../../node/index.ts";
+import { walFrameHeaderSize, walHeaderSize } from "../../src/wal/wal-format.ts";
 import { bundle } from "../faults/bundle.ts";
 import { createQuietly, hashFolder } from "./history-fixture.ts";
 
@@ -336,6 +337,26 @@ describe("one writer", () => {
   });
 });
 
+test("detach() does not take a snapshot under way for a connection of the application's", async () => {
+  const store = new MemoryStore();
+  const replicator = await createQuietly({ dbPath: join(temporaryFolder(), "app.db"), replica: store });
+  let release = () => {};
+  const begun = new Promise<void>((resolve) => {
+    vi.spyOn(store, "putStream").mockImplementationOnce(async () => {
+      resolve();
+      await new Promise<void>((go) => {
+        release = go;
+      });
+      throw new StoreError("network", "cut");
+    });
+  });
+  await replicator.start();
+  await begun;
+  const detached = replicator.detach();
+  release();
+  await detached;
+});
+
 describe("order of calls", () => {
   test("methods that need a running replicator, before start and after stop", async () => {
     const replicator = await createQuietly({
@@ -395,7 +416,8 @@ describe("order of calls", () => {
     for (const name of ["app.db", "app.db-wal", "app.db-sluice", "replica"])
       execFileSync("cp", ["-a", join(folder, name), image]);
     const wal = join(image, "app.db-wal");
-    fs.truncateSync(wal, fs.statSync(wal).size - 30_000);
+    const frameSize = fs.readFileSync(wal).readUInt32BE(8) + walFrameHeaderSize;
+    fs.truncateSync(wal, walHeaderSize + live.status().walFrames * frameSize - 30_000);
     const store = new CutStore(`file://${image}/replica`);
     store.connected = false;
     const replicator = await createQuietly({ dbPath: join(image, "app.db"), replica: store });

@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync, statSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { installNodeVfs } from "../../node/vfs.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
+import { walFrameHeaderSize, walHeaderSize } from "../../src/wal/wal-format.ts";
 import { WalDamagedError } from "../../src/wal/wal-reader.ts";
 import { Disk } from "../vfs/watched.ts";
 import {
@@ -51,8 +52,9 @@ test.each([
 ])("a damaged %s in the WAL is not cached, and nothing is lost when it heals", async (_, before) => {
   const { replicator, db, dbPath } = await running();
   db.exec("INSERT INTO t VALUES(1, 'x')");
-  const { cached, pendingSegments, captured } = replicator.status();
-  const offset = statSync(`${dbPath}-wal`).size - 1 - before;
+  const { cached, pendingSegments, captured, walFrames } = replicator.status();
+  const frameSize = Number(db.selectValue("PRAGMA page_size")) + walFrameHeaderSize;
+  const offset = walHeaderSize + walFrames * frameSize - 1 - before;
   flip(`${dbPath}-wal`, offset);
   await expect(replicator.flush()).rejects.toThrow(WalDamagedError);
   expect(replicator.status()).toMatchObject({ cached, pendingSegments });

@@ -20,6 +20,7 @@ export class FaultyStore implements ObjectStore {
   requests = 0;
   fault: (method: string, key: string) => Fault = () => "pass";
   readonly #store: ObjectStore;
+  #beforeStream = async (): Promise<void> => {};
 
   constructor(store: ObjectStore) {
     this.#store = store;
@@ -45,7 +46,17 @@ export class FaultyStore implements ObjectStore {
   put(key: string, body: PutBody, options?: PutOptions): Promise<void> {
     return this.#through("put", key, () => this.#store.put(key, body, options));
   }
-  putStream(key: string, body: AsyncIterable<Uint8Array>, options?: StoreOptions): Promise<void> {
+  /** The next stream waits with its first chunk. Resolves when it waits, with what lets it go on. */
+  holdStream(): Promise<() => void> {
+    return new Promise((resolve) => {
+      this.#beforeStream = () => {
+        this.#beforeStream = async () => {};
+        return new Promise((release) => resolve(release));
+      };
+    });
+  }
+  async putStream(key: string, body: AsyncIterable<Uint8Array>, options?: StoreOptions): Promise<void> {
+    await this.#beforeStream();
     return this.#through("putStream", key, () => this.#store.putStream(key, body, options));
   }
   get(key: string, options?: GetOptions): Promise<GetResult> {

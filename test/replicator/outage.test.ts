@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { MemoryStore } from "../../node/index.ts";
+import { armFaults } from "../../src/faults.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import { createTable, insert, next, rows, useReplicators } from "./fixture.ts";
 
@@ -49,6 +50,96 @@ describe("outage", () => {
       pendingSegments: 0,
       oldestUnuploadedAgeMs: 0,
       failedUploads: 0,
+    });
+    expect(await restored(folder, store)).toEqual(rows(db));
+    db.close();
+  });
+
+  test("what waited goes up in two requests, not in one each", async () => {
+    const { folder, store, replicator, db } = await replicated({ uploadIntervalMs: 1 });
+    store.offline = true;
+    for (let i = 0; i < 20; i++) {
+      const cached = next(replicator, "wal");
+      insert(db, `offline ${i}`);
+      await cached;
+    }
+    const keys: string[] = [];
+    const done = new Promise<void>((resolve) =>
+      replicator.addEventListener("upload", ({ detail }) => {
+        keys.push(detail.key);
+        if (detail.position.txid === replicator.status().captured) resolve();
+      }),
+    );
+    store.offline = false;
+    replicator.wake();
+    await done;
+    expect(keys).toHaveLength(2);
+    expect(await restored(folder, store)).toEqual(rows(db));
+    db.close();
+  });
+
+  test("a merge leaves the position alone that a snapshot under way names", async () => {
+    const { folder, store, replicator, db } = await replicated({ uploadIntervalMs: 1 });
+    store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "before" : "pass");
+    const write = async (count: number) => {
+      for (let i = 0; i < count; i++) {
+        const cached = next(replicator, "wal");
+        insert(db, `offline ${i}`);
+        await cached;
+      }
+    };
+    await write(3);
+    const streaming = store.holdStream();
+    const snapshot = replicator.snapshot();
+    const release = await streaming;
+    await write(3);
+    const keys: string[] = [];
+    replicator.addEventListener("upload", ({ detail }) => keys.push(detail.key));
+    const merged = new Promise<void>((resolve) =>
+      armFaults((point) => {
+        if (point === "merge:before-commit") resolve();
+      }),
+    );
+    onTestFinished(() => armFaults(null));
+    store.fault = () => "pass";
+    replicator.wake();
+    await merged;
+    release();
+    await snapshot;
+    await replicator.waitUntilUploaded();
+    expect(keys).toHaveLength(4);
+    expect(await restored(folder, store)).toEqual(rows(db));
+    db.close();
+  });
+
+  test("a merge gives way to a gate that needs the cache, in a loop that never yields", async () => {
+    const { folder, store, replicator, db } = await replicated({ uploadIntervalMs: 1 });
+    store.offline = true;
+    for (let i = 0; i < 5; i++) {
+      const cached = next(replicator, "wal");
+      insert(db, `offline ${i}`);
+      await cached;
+    }
+    const merging = new Promise<number>((resolve) => {
+      armFaults((point) => {
+        if (point !== "merge:before-commit") return;
+        armFaults(null);
+        let largest = 0;
+        for (let i = 0; i < 400; i++) {
+          db.exec("INSERT INTO t(b) VALUES(hex(randomblob(50000)))");
+          largest = Math.max(largest, replicator.status().walFrames);
+        }
+        resolve(largest * Number(db.selectValue("PRAGMA page_size")));
+      });
+    });
+    onTestFinished(() => armFaults(null));
+    store.offline = false;
+    replicator.wake();
+    expect(await merging).toBeLessThan(24 << 20);
+    await replicator.waitUntilUploaded();
+    expect(replicator.status()).toMatchObject({
+      state: "running",
+      lastError: expect.not.stringContaining("BUG"),
     });
     expect(await restored(folder, store)).toEqual(rows(db));
     db.close();

@@ -13,10 +13,14 @@ import {
   writeCacheSuite,
 } from "../suites/write-cache.ts";
 
-writeCacheSuite("IdbQueue", async () => {
-  const name = crypto.randomUUID();
-  return { cache: new IdbQueue(name), reopen: async () => new IdbQueue(name) };
-});
+writeCacheSuite(
+  "IdbQueue",
+  async () => {
+    const name = crypto.randomUUID();
+    return { cache: new IdbQueue(name), reopen: async () => new IdbQueue(name) };
+  },
+  { behind: true },
+);
 
 afterEach(() => {
   vi.useRealTimers();

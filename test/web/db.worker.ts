@@ -1,0 +1,77 @@
+// A replicated database in a dedicated worker, driven by its page.
+import init, { type Database, type SAHPoolUtil } from "@sqlite.org/sqlite-wasm";
+import type { RestoreOptions } from "../../src/config.ts";
+import { armFaults } from "../../src/faults.ts";
+import { SqliteReplicator, type SqliteReplicatorConfig } from "../../web/index.ts";
+import { rebuildError, received, type SentStore } from "./page-store.ts";
+import { type Port, Remote } from "./remote.ts";
+
+let replicator: SqliteReplicator;
+let db: Database | null = null;
+let pool: SAHPoolUtil | null = null;
+
+/** What the page calls, by name. */
+const calls = {
+  async create(config: SqliteReplicatorConfig, store: SentStore | null, ownPool?: { directory: string }) {
+    if (ownPool !== undefined) {
+      const sqlite3 = await init();
+      pool = await sqlite3.installOpfsSAHPoolVfs({
+        ...ownPool,
+        name: ownPool.directory,
+        initialCapacity: 12,
+      });
+      Object.assign(config, { sqlite3, pool });
+    }
+    replicator = await SqliteReplicator.create({ ...config, ...(store && { replica: received(store) }) });
+  },
+  start: (onProgress?: RestoreOptions["onProgress"]) => replicator.start(onProgress && { onProgress }),
+  listen(types: readonly string[], heard: (type: string, detail: unknown) => void) {
+    for (const type of types)
+      replicator.addEventListener(type as "wal", ({ detail }) =>
+        heard(type, JSON.parse(JSON.stringify(detail))),
+      );
+  },
+  /** At the point the worker stands still for ever, and its page ends it there. */
+  standStillAt(point: string, passes: number) {
+    let left = passes;
+    armFaults((reached) => {
+      if (reached !== point || left-- > 1) return;
+      postMessage({ reached });
+      for (;;);
+    });
+  },
+  open() {
+    db = replicator.openDatabase();
+  },
+  exec: (sql: string) => void connection().exec(sql),
+  /** Many statements in a row, without a turn of the event loop. */
+  repeat(sql: string, times: number) {
+    for (let i = 0; i < times; i++) connection().exec(sql);
+  },
+  value: (sql: string) => connection().selectValue(sql),
+  close() {
+    db?.close();
+    db = null;
+  },
+  status: () => JSON.parse(JSON.stringify(replicator.status())),
+  flush: () => replicator.flush(),
+  waitUntilUploaded: () => replicator.waitUntilUploaded(),
+  snapshot: () => replicator.snapshot(),
+  restore: (options: RestoreOptions) => replicator.restore(options),
+  stop: () => replicator.stop(),
+  detach: () => replicator.detach(),
+  files: () => pool!.getFileNames().sort(),
+  exportFile: (name: string) => pool!.exportFile(name),
+  unlink: (name: string) => pool!.unlink(name),
+  reduceCapacity: () => pool!.reduceCapacity(100),
+};
+export type DbCalls = typeof calls;
+
+function connection(): Database {
+  db ??= replicator.openDatabase();
+  return db;
+}
+
+const call = (name: keyof DbCalls, ...args: unknown[]) =>
+  (calls[name] as (...all: unknown[]) => unknown)(...args);
+new Remote(globalThis as unknown as Port, call as never, rebuildError);

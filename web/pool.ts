@@ -1,0 +1,124 @@
+import type { SAHPoolUtil, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { DatabaseInUseError, PoolFullError } from "../src/errors.ts";
+import { acquirePoolLock, type PoolLock, type PoolLockOptions } from "./lock.ts";
+import { requireOpfs } from "./opfs.ts";
+
+/** Files of one database: itself, its WAL, the side file. */
+const FILES_OF_DATABASE = ["", "-wal", "-sluice"];
+/** Free slots beside: a restore takes two, a journal, a temporary file. */
+const SPARE_FILES = 4;
+
+/** A pool that a replicator may use until its `release`. */
+export interface UsedPool {
+  readonly sqlite3: Sqlite3Static;
+  readonly pool: SAHPoolUtil;
+  release(): Promise<void>;
+}
+
+interface OwnPool {
+  readonly sqlite3: Sqlite3Static;
+  readonly pool: SAHPoolUtil;
+  readonly lock: PoolLock;
+}
+
+/** The pools that Sluice installed, by directory, and how many use each. Sync handles are exclusive per pool. */
+const own = new Map<string, { users: number; readonly opened: Promise<OwnPool> }>();
+/** The databases in use, by pool. */
+const databases = new WeakMap<SAHPoolUtil, Set<string>>();
+
+/**
+ * The pool in an OPFS directory, installed by Sluice, under the directory's lock: taken before the pool is installed, since
+ * an installation that fails for another tab's handles would be no way to find out. Shared by the replicators of this worker.
+ * @throws OpfsUnavailableError, DatabaseInUseError, LockUnavailableError.
+ */
+export async function useOwnPool(
+  directory: string,
+  given: Sqlite3Static | undefined,
+  options: PoolLockOptions,
+): Promise<UsedPool> {
+  await requireOpfs();
+  const known = own.get(directory) ?? { users: 0, opened: openPool(directory, given, options) };
+  own.set(directory, known);
+  known.users += 1;
+  const leave = async () => {
+    known.users -= 1;
+    if (known.users > 0) return;
+    const opened = await known.opened.catch(() => null);
+    if (opened === null || known.users > 0) {
+      if (opened === null && own.get(directory) === known) own.delete(directory);
+      return;
+    }
+    // While the app has files of its own open there, the pool cannot be let go.
+    if (!pause(opened.pool)) return;
+    own.delete(directory);
+    await opened.lock.release();
+  };
+  try {
+    const { sqlite3, pool } = await known.opened;
+    if (given !== undefined && given !== sqlite3)
+      throw new DatabaseInUseError(directory, "another sqlite3 module of this worker");
+    return { sqlite3, pool, release: leave };
+  } catch (error) {
+    await leave();
+    throw error;
+  }
+}
+
+async function openPool(
+  directory: string,
+  given: Sqlite3Static | undefined,
+  wait: PoolLockOptions,
+): Promise<OwnPool> {
+  const lock = await acquirePoolLock(directory, wait);
+  try {
+    const sqlite3 = given ?? (await sharedModule());
+    const options = {
+      name: `sluice-pool:${directory}`,
+      directory,
+      preserveOnInitFailure: true,
+      forceReinitIfPreviouslyFailed: true,
+    };
+    const pool = await sqlite3.installOpfsSAHPoolVfs(options);
+    await pool.unpauseVfs();
+    return { sqlite3, pool, lock };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+function pause(pool: SAHPoolUtil): boolean {
+  try {
+    pool.pauseVfs();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+let module: Promise<Sqlite3Static> | undefined;
+
+function sharedModule(): Promise<Sqlite3Static> {
+  module ??= import("@sqlite.org/sqlite-wasm").then(({ default: init }) => init());
+  return module;
+}
+
+/**
+ * Registers a database as in use, and sees to it that the pool has room for its files. Returns what lets go of it.
+ * @throws DatabaseInUseError a replicator of this worker has it; PoolFullError.
+ */
+export async function claimDatabase(pool: SAHPoolUtil, path: string): Promise<() => void> {
+  const taken = databases.get(pool) ?? new Set<string>();
+  databases.set(pool, taken);
+  if (taken.has(path)) throw new DatabaseInUseError(path, "a replicator of this worker");
+  taken.add(path);
+  try {
+    const names = pool.getFileNames();
+    const missing = FILES_OF_DATABASE.filter((suffix) => !names.includes(path + suffix)).length;
+    await pool.reserveMinimumCapacity(names.length + missing + SPARE_FILES);
+    return () => taken.delete(path);
+  } catch (cause) {
+    taken.delete(path);
+    throw new PoolFullError(path, pool.getCapacity(), { cause });
+  }
+}
