@@ -11,6 +11,7 @@ export default defineConfig({
       entry: {
         node: "node/index.ts",
         web: "web/index.ts",
+        page: "web/page.ts",
         gateway: "src/gateway/index.ts",
         cli: "node/cli.ts",
         demo: "node/demo/main.ts",

@@ -1,7 +1,8 @@
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
-import { LocalDatabaseError, ReplicaFencedError, StoreError } from "./errors.ts";
+import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
+import type { ObjectReader } from "./format/object-reader.ts";
 import { plan } from "./plan.ts";
 import { listReplica, openStored, readClaim } from "./replica.ts";
 import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
@@ -44,22 +45,52 @@ export async function adoptLocal(
   context: StartContext,
   record: PositionRecord | null,
 ): Promise<PositionRecord> {
-  const { platform, store, restoreOptions } = context;
-  const { cache, codecs, clock } = platform;
-  const { signal } = restoreOptions;
-  const claim = await readClaim(store, signal);
-  const chosen = claim && plan(await listReplica(store, signal), store.url);
-  if (!claim || !chosen)
+  const { platform, store } = context;
+  const end = await endOfReplica(context);
+  if (end === null)
     throw new LocalDatabaseError(
       platform.dbPath,
       `cannot go on where ${store.url} ends: nothing was uploaded there`,
     );
-  const last = chosen.segments.at(-1) ?? chosen.snapshot;
-  const { to, header, pageSize, pageCount } = await openStored(store, last, codecs, signal);
+  return goOnBehind(context, end, record, "the local database was chosen over the replica's newest state");
+}
+
+/**
+ * The same without being told to, where the write cache lost what waited in it, and still says who wrote and how far: then
+ * the replica has to end with an object of that writer, and not beyond.
+ * @throws UnknownLocalHistoryError where it does not.
+ */
+export async function adoptOwn(context: StartContext, record: PositionRecord): Promise<PositionRecord> {
+  const { platform, store } = context;
+  const end = await endOfReplica(context);
+  const own = end?.header.lineage === record.lineage && end.header.writer === record.writer;
+  if (own && end.to.txid <= record.cached.txid) return goOnBehind(context, end, record, record.resync!);
+  throw new UnknownLocalHistoryError(
+    `The write cache of ${platform.dbPath} was lost, and ${store.url} does not end with what this database uploaded. ` +
+      "Decide with onUnknownLocal, or replicate to another prefix.",
+  );
+}
+
+/** The last object of the chain; null where nothing was uploaded. */
+async function endOfReplica({ platform, store, restoreOptions }: StartContext): Promise<ObjectReader | null> {
+  const { signal } = restoreOptions;
+  const claim = await readClaim(store, signal);
+  const chosen = claim && plan(await listReplica(store, signal), store.url);
+  if (!chosen) return null;
+  return openStored(store, chosen.segments.at(-1) ?? chosen.snapshot, platform.codecs, signal);
+}
+
+async function goOnBehind(
+  { platform }: StartContext,
+  { to, header, pageSize, pageCount }: ObjectReader,
+  record: PositionRecord | null,
+  resync: string,
+): Promise<PositionRecord> {
+  const { cache, clock } = platform;
   await discardEntries(cache);
   const next: PositionRecord = {
     version: 1,
-    lineage: claim.lineage,
+    lineage: header.lineage,
     writer: record?.writer ?? randomId(),
     cached: to,
     pageSize,
@@ -67,10 +98,10 @@ export async function adoptLocal(
     time: Math.max(clock.now(), header.commits.last),
     wal: null,
     fingerprint: null,
-    resync: "the local database was chosen over the replica's newest state",
+    resync,
   };
   fault("adopt:before-record");
-  await cache.savePosition(next);
+  cache.savePosition(next);
   return next;
 }
 

@@ -155,7 +155,7 @@ export function runSteps<T>(steps: Steps<T>): T {
 }
 
 /** How long steps may hold the event loop before it gets a turn, milliseconds. */
-const TURN_MS = 8;
+const TURN_MS = 4;
 
 /**
  * Runs steps with the event loop between them. When somebody else ran them to the end meanwhile (the gate did, inside a

@@ -133,6 +133,16 @@ export class Drainer {
     this.#pinned = null;
   }
 
+  /** False once the pinned position will not be in the store. */
+  get pinned(): boolean {
+    return this.#pinned !== null;
+  }
+
+  /** What is cached behind a transaction is to be dropped, and a pinned position with it. */
+  dropBehind(txid: number): void {
+    if ((this.#pinned ?? 0) > txid) this.unpin();
+  }
+
   /** Merges the backlog, unless a gate needs the cache before it is done. Returns whether it did. */
   async merge(): Promise<boolean> {
     assert(!this.busy, "one writer of the cache at a time");

@@ -4,14 +4,16 @@
  */
 export abstract class SluiceError extends Error {
   abstract readonly code: string;
-  override get name(): string {
-    return this.constructor.name;
-  }
+  /** Said by each class itself: what bundlers make of class names says nothing. */
+  abstract override get name(): string;
 }
 
 /** The configuration is unknown, contradictory or of the wrong type. Correct the named field; nothing was done. */
 export class ConfigError extends SluiceError {
   readonly code = "SLUICE_CONFIG";
+  override get name() {
+    return "ConfigError";
+  }
   constructor(
     readonly field: string,
     message: string,
@@ -23,11 +25,17 @@ export class ConfigError extends SluiceError {
 /** A method was called in a state that does not allow it (before start, after stop). Nothing was done. */
 export class StateError extends SluiceError {
   readonly code = "SLUICE_STATE";
+  override get name() {
+    return "StateError";
+  }
 }
 
 /** Another process, tab or replicator holds the database. Close it there, or wait and try again. */
 export class DatabaseInUseError extends SluiceError {
   readonly code = "SLUICE_IN_USE";
+  override get name() {
+    return "DatabaseInUseError";
+  }
   constructor(
     readonly path: string,
     readonly holder: string,
@@ -42,6 +50,9 @@ export class DatabaseInUseError extends SluiceError {
  */
 export class LockUnavailableError extends SluiceError {
   readonly code = "SLUICE_LOCK_UNAVAILABLE";
+  override get name() {
+    return "LockUnavailableError";
+  }
 }
 
 /** Why a browser has no place for a database. */
@@ -50,6 +61,9 @@ export type OpfsReason = "insecure-context" | "not-a-dedicated-worker" | "old-br
 /** The browser offers no origin private file system here, and a database in memory only would be lost. Nothing was done. */
 export class OpfsUnavailableError extends SluiceError {
   readonly code = "SLUICE_OPFS_UNAVAILABLE";
+  override get name() {
+    return "OpfsUnavailableError";
+  }
   constructor(
     readonly reason: OpfsReason,
     advice: string,
@@ -62,6 +76,9 @@ export class OpfsUnavailableError extends SluiceError {
 /** The opfs-sahpool has no free slot for a file, or storage has no room for another. Nothing was changed. */
 export class PoolFullError extends SluiceError {
   readonly code = "SLUICE_POOL_FULL";
+  override get name() {
+    return "PoolFullError";
+  }
   constructor(
     readonly path: string,
     /** Files that the pool can hold. */
@@ -78,6 +95,9 @@ export class PoolFullError extends SluiceError {
 /** The local database cannot be used: not a database, unreadable, read-only, no space. The file was not changed. */
 export class LocalDatabaseError extends SluiceError {
   readonly code = "SLUICE_LOCAL_DATABASE";
+  override get name() {
+    return "LocalDatabaseError";
+  }
   constructor(
     readonly path: string,
     message: string,
@@ -90,6 +110,9 @@ export class LocalDatabaseError extends SluiceError {
 /** The write cache failed, or holds records of a version that this release does not know. `full` when space ran out. */
 export class CacheError extends SluiceError {
   readonly code = "SLUICE_CACHE";
+  override get name() {
+    return "CacheError";
+  }
   constructor(
     message: string,
     readonly full: boolean,
@@ -102,6 +125,9 @@ export class CacheError extends SluiceError {
 /** One object of the replica is damaged: truncated, altered, swapped. `key` names it, `part` the piece that is wrong. */
 export class CorruptObjectError extends SluiceError {
   readonly code = "SLUICE_CORRUPT_OBJECT";
+  override get name() {
+    return "CorruptObjectError";
+  }
   constructor(
     readonly key: string,
     readonly part: ObjectPart,
@@ -116,6 +142,9 @@ export type ObjectPart = "size" | "header" | "block" | "page" | "index" | "trail
 /** An object was written by a newer format version or with a feature that this release does not have. Upgrade Sluice. */
 export class UnsupportedFormatError extends SluiceError {
   readonly code = "SLUICE_UNSUPPORTED_FORMAT";
+  override get name() {
+    return "UnsupportedFormatError";
+  }
   constructor(
     readonly key: string,
     readonly what: string,
@@ -127,6 +156,9 @@ export class UnsupportedFormatError extends SluiceError {
 /** The replica is there but its chain is not whole: a gap, a fork, a repeat, a missing snapshot. Nothing local was touched. */
 export class BrokenReplicaError extends SluiceError {
   readonly code = "SLUICE_BROKEN_REPLICA";
+  override get name() {
+    return "BrokenReplicaError";
+  }
   /** `txid`: the first transaction that cannot be reached. `key`: the object at fault, where one is. */
   constructor(
     message: string,
@@ -140,6 +172,9 @@ export class BrokenReplicaError extends SluiceError {
 /** Another writer has extended the same replica. Uploading has stopped, the local database still works. */
 export class ReplicaFencedError extends SluiceError {
   readonly code = "SLUICE_FENCED";
+  override get name() {
+    return "ReplicaFencedError";
+  }
   constructor(
     message: string,
     readonly detail: { readonly key?: string; readonly writer?: string },
@@ -151,6 +186,9 @@ export class ReplicaFencedError extends SluiceError {
 /** A local database and a replica both exist and nothing proves which is newer. `onUnknownLocal` decides. */
 export class UnknownLocalHistoryError extends SluiceError {
   readonly code = "SLUICE_UNKNOWN_LOCAL_HISTORY";
+  override get name() {
+    return "UnknownLocalHistoryError";
+  }
 }
 
 /** Why a store refused or failed. `network`, `throttled` and `unavailable` heal by themselves and are retried. */
@@ -170,6 +208,9 @@ export type StoreErrorKind =
 /** The object store refused or could not be reached. `retryAfterMs` is the store's own wish, where it stated one. */
 export class StoreError extends SluiceError {
   readonly code = "SLUICE_STORE";
+  override get name() {
+    return "StoreError";
+  }
   constructor(
     readonly kind: StoreErrorKind,
     message: string,

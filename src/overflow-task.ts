@@ -50,6 +50,7 @@ export class OverflowTask implements Task {
     // From here on nothing continues what is dropped, also where that fails.
     drainer.adopt({ ...drainer.record, resync: reason });
     capture.giveUp(reason);
+    drainer.dropBehind(cache.entries()[0]!.to.txid);
     await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason));
     onOverflow(before - this.#bytes, reason);
   }

@@ -16,8 +16,7 @@ export type { Position } from "./format/position.ts";
 export type { RestoreProgress } from "./restore.ts";
 export type { RestoreOutcome } from "./restore-database.ts";
 export type { ReplicationStatus } from "./status.ts";
-export type { GatewayConfig, GatewayStoreOptions } from "./store/gateway-config.ts";
-export { GatewayStore } from "./store/gateway-store.ts";
+export type { GatewayConfig } from "./store/gateway-config.ts";
 export { MemoryStore } from "./store/memory-store.ts";
 export type {
   GetOptions,

@@ -8,6 +8,8 @@ import type { Clock } from "./platform.ts";
 
 /** zstd level of snapshots: read often, written seldom. */
 const SNAPSHOT_LEVEL = 3;
+/** How long reading a block's pages may hold the event loop, milliseconds: in OPFS each page is an operation of its own. */
+const TURN_MS = 3;
 
 /** Every page of one state of a database, in order, read inside a transaction that the caller holds open on `db`. */
 export function* readPages(
@@ -44,12 +46,15 @@ export async function* snapshotChunks(
 ): AsyncGenerator<Uint8Array> {
   const encoder = new ObjectEncoder(header, codecs, SNAPSHOT_LEVEL);
   yield encoder.start();
+  let since = clock.now();
   for (const { pgno, page } of readPages(sqlite3, db, header.pageSize)) {
     const chunk = encoder.page(pgno, page);
-    if (chunk === undefined) continue;
-    onPage(pgno);
-    yield chunk;
+    if (chunk !== undefined) {
+      onPage(pgno);
+      yield chunk;
+    } else if (clock.now() - since < TURN_MS) continue;
     await clock.turn();
+    since = clock.now();
   }
   const { chunk } = encoder.finish();
   fault("snapshot:before-publish");

@@ -1,4 +1,4 @@
-import type { PositionRecord } from "./cache/write-cache.ts";
+import { CACHE_LOST, type PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
@@ -44,7 +44,8 @@ export interface Started {
 export async function start(context: StartContext, loaded: PositionRecord | null): Promise<Started> {
   const { platform, onUnknownLocal } = context;
   let record = loaded;
-  if (record !== null && onUnknownLocal !== "error") {
+  if (record?.resync === CACHE_LOST) record = await adoptAfterLoss(context, record);
+  else if (record !== null && onUnknownLocal !== "error") {
     const { isFenced } = await import("./adopt.ts");
     if (await isFenced(context, record)) record = await adopt(context, record);
   }
@@ -84,6 +85,13 @@ class LostCommits extends Error {}
 async function adopt(context: StartContext, record: PositionRecord | null): Promise<PositionRecord | null> {
   const { adoptLocal, adoptRemote } = await import("./adopt.ts");
   return context.onUnknownLocal === "adopt-remote" ? adoptRemote(context) : adoptLocal(context, record);
+}
+
+/** What the application decided counts first: it may know better. */
+async function adoptAfterLoss(context: StartContext, record: PositionRecord): Promise<PositionRecord | null> {
+  if (context.onUnknownLocal !== "error") return adopt(context, record);
+  const { adoptOwn } = await import("./adopt.ts");
+  return adoptOwn(context, record);
 }
 
 /** No local database: restore it, or begin a new one where no replica is. */

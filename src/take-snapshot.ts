@@ -75,7 +75,11 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
       header,
       codecs,
       clock,
-      () => uploaded(position.txid),
+      async () => {
+        await uploaded(position.txid);
+        // Transactions beyond it are in the store too when a resync made up for what was dropped.
+        if (!drainer.pinned) throw new StateError("the snapshot's position was dropped with the backlog");
+      },
       (pages) => onPages(pages, pageCount),
     );
     await store.putStream(

@@ -66,7 +66,6 @@ export class PoolPlatform implements Platform {
     this.#pool = pool;
     this.#abi = new Abi(sqlite3);
     this.#unclaim = unclaim;
-    finishSwap(this.#abi, pool, dbPath);
     this.cache = new StagedCache({
       name: `in IndexedDB "${cacheName}" and ${dbPath}-sluice`,
       openSide: () =>
@@ -80,7 +79,9 @@ export class PoolPlatform implements Platform {
     });
   }
 
+  /** What a restore left half done is finished first: until then nothing can be said of the file. */
   inspect(): LocalFile {
+    finishSwap(this.#abi, this.#pool, this.dbPath);
     const begin = this.#begin(SMALLEST_PAGE);
     return begin === null || begin.bytes.every((byte) => byte === 0) ? "absent" : "present";
   }

@@ -56,6 +56,8 @@ const fields = [
 const DEFAULTS = { snapshotIntervalSecs: 0, uploadIntervalMs: 10_000 };
 const DEFAULT_DIRECTORY = ".sluice";
 const DEFAULT_WAIT_MS = 5000;
+/** Bytes. A pool has room for names of 510, and ours add up to "-sluice-new-journal". */
+const MAX_PATH_SIZE = 480;
 
 /** Where a replicator in a browser stands. */
 export interface WebReplicationStatus extends ReplicationStatus {
@@ -78,7 +80,7 @@ export class SqliteReplicator extends Replicator {
   static async create(config: SqliteReplicatorConfig): Promise<SqliteReplicator> {
     refuseUnknown(config, fields, "SqliteReplicatorConfig");
     const settings = checkSettings(config, DEFAULTS);
-    const dbPath = checkString("dbPath", config.dbPath);
+    const dbPath = checkPath(config.dbPath);
     const store = await openStore(config);
     const { openPool, cacheName } = checkPlace(config, dbPath, settings.signal);
     const codecs = await loadCodecs();
@@ -127,6 +129,20 @@ export class SqliteReplicator extends Replicator {
     this.#storage = await readStorage();
     this.#asking = false;
   }
+}
+
+/** A path that means the same file however often opfs-sahpool reads it: "user:1.db" would be a URL, "a?b" the file "a". */
+function checkPath(value: unknown): string {
+  const path = checkString("dbPath", value);
+  const read = canonicalPath(path);
+  if (/[?#]/.test(path) || read.endsWith("/") || canonicalPath(read) !== read)
+    throw new ConfigError(
+      "dbPath",
+      'must be the path of a file, such as "/data.db", without ":", "?" and "#"',
+    );
+  if (read.length > MAX_PATH_SIZE)
+    throw new ConfigError("dbPath", `must have at most ${MAX_PATH_SIZE} bytes, percent-encoded as in a URL`);
+  return path;
 }
 
 /** Where the database is to be, checked; nothing is done yet. */

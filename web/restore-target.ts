@@ -23,8 +23,9 @@ export class PoolTarget implements DatabaseTarget {
   readonly #final: string;
   readonly #file: PoolFile;
 
-  /** Throws LocalDatabaseError when there is no room in the pool. */
+  /** Throws LocalDatabaseError when there is no room in the pool, or for what an earlier restore left half done. */
   constructor(abi: Abi, pool: SAHPoolUtil, path: string) {
+    finishSwap(abi, pool, path);
     this.#files = new PoolFiles(abi, pool);
     this.#final = path;
     this.path = this.#files.holdsDatabase(path) ? replacementOf(path) : path;
@@ -77,13 +78,22 @@ export class PoolTarget implements DatabaseTarget {
   }
 }
 
-/** What a crash left of a restore over an existing database: puts the new one in its place if it counts, or removes it. */
+/**
+ * What a crash or a failure left of a restore over an existing database: puts the new one in its place if it counts, or
+ * removes it. Nothing may read or write the database before that. Throws LocalDatabaseError.
+ */
 export function finishSwap(abi: Abi, pool: SAHPoolUtil, path: string): void {
   const files = new PoolFiles(abi, pool);
-  if (files.has(markerOf(path))) files.swap(path);
-  else if (files.has(replacementOf(path))) {
-    files.remove(replacementOf(path));
-    files.removeBeside(replacementOf(path));
+  try {
+    if (files.has(markerOf(path))) files.swap(path);
+    else if (files.has(replacementOf(path))) {
+      files.remove(replacementOf(path));
+      files.removeBeside(replacementOf(path));
+    }
+  } catch (cause) {
+    throw new LocalDatabaseError(path, `a restore that was cut short cannot be finished: ${cause}`, {
+      cause,
+    });
   }
 }
 

@@ -9,6 +9,9 @@ const KILL_AFTER_MS = 150;
 /** The writing process ended otherwise than it should. Its own message says why. */
 class DemoError extends SluiceError {
   readonly code = "SLUICE_DEMO";
+  override get name() {
+    return "DemoError";
+  }
   constructor(reason: string) {
     super(`the demo's writing process failed: ${reason}`);
   }

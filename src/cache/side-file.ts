@@ -70,10 +70,10 @@ export class SideFile {
     const mark = found?.kind === KIND.mark ? found : null;
     const steps: Step[] = [];
     let parts: Step["parts"][number][] = [];
+    let expected: number | null = null;
     for (let at = LOG_START; ; ) {
       const block = this.#readBlock(at);
-      const expected = steps.length === 0 ? block?.serial : steps.at(-1)!.serial + 1;
-      if (block === null || block.serial !== expected) break;
+      if (block === null || block.serial !== (expected ?? block.serial)) break;
       const { serial, payload } = block;
       if (block.kind === KIND.part) parts.push({ offset: at + HEADER_SIZE, length: payload.length });
       else {
@@ -84,6 +84,7 @@ export class SideFile {
       }
       at += HEADER_SIZE + payload.length;
       if (block.kind === KIND.step) this.#end = at;
+      expected = block.kind === KIND.step ? serial + 1 : serial;
     }
     return {
       steps,

@@ -5,13 +5,14 @@ import type { Clock } from "../platform.ts";
 import type { PutBody } from "../store/object-store.ts";
 import { checkChain } from "./check-chain.ts";
 import { NewerSideFileError, type SideFile, type Step, type StepWriter } from "./side-file.ts";
-import type {
-  CacheAppend,
-  CacheEntry,
-  CacheState,
-  PositionRecord,
-  SegmentQueue,
-  WriteCache,
+import {
+  CACHE_LOST,
+  type CacheAppend,
+  type CacheEntry,
+  type CacheState,
+  type PositionRecord,
+  type SegmentQueue,
+  type WriteCache,
 } from "./write-cache.ts";
 
 /** Milliseconds until a step that the queue did not take is offered again. */
@@ -51,6 +52,8 @@ export class StagedCache implements WriteCache {
   #staged: Staged[] = [];
   #position: PositionRecord | null = null;
   #serial = 0;
+  /** The last step that the queue has. */
+  #queuedSerial = 0;
   #appending = false;
   #moving: Promise<void> | null = null;
   #retry: { cancel(): void } | null = null;
@@ -68,6 +71,7 @@ export class StagedCache implements WriteCache {
       this.#side = this.#local(() => this.#o.openSide());
       this.#position = position && queued;
       this.#serial = staged;
+      this.#queuedSerial = staged;
       this.#entries = entries;
       this.#takeOver();
     } catch (error) {
@@ -85,8 +89,7 @@ export class StagedCache implements WriteCache {
     const known = this.#serial;
     const later = steps.filter(({ serial }) => serial > known);
     if (known === 0 && steps.length + (mark ? 1 : 0) > 0 && steps[0]?.serial !== 1) {
-      // The queue was lost, and with it all that can be known.
-      this.#local(() => this.#file.reset());
+      this.#goOnWithoutQueue(steps.at(-1));
       return;
     }
     if (later.length > 0 && later[0]!.serial !== known + 1)
@@ -104,6 +107,15 @@ export class StagedCache implements WriteCache {
     const { cached, resync } = this.#position ?? {};
     if (tail && resync === undefined && !(cached && samePosition(tail, cached)))
       throw this.#damaged(`its entries end at ${tail.txid}, its record at ${cached?.txid}`);
+  }
+
+  /** The queue was lost, and with it what waited there. The newest step still says who wrote, and how far. */
+  #goOnWithoutQueue(last: Step | undefined): void {
+    if (last === undefined) this.#local(() => this.#file.reset());
+    else {
+      this.#serial = last.serial;
+      this.savePosition({ ...last.record, resync: CACHE_LOST });
+    }
   }
 
   /**
@@ -187,7 +199,7 @@ export class StagedCache implements WriteCache {
   read(entry: CacheEntry): PutBody {
     const found = this.#find(entry);
     const queued = async () => {
-      await this.#moved();
+      await this.#queued(found);
       return this.#o.queue.read(found);
     };
     return {
@@ -202,14 +214,14 @@ export class StagedCache implements WriteCache {
 
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
     const found = this.#find(entry);
-    await this.#moved();
+    await this.#queued(found);
     return this.#o.queue.readRange(found, offset, length);
   }
 
   async ack(entry: CacheEntry): Promise<void> {
     const head = this.#find(entry);
     assert(head === this.#entries[0], "only the head is acknowledged");
-    await this.#moved();
+    await this.#queued(head);
     await this.#o.queue.ack(head);
     this.#entries = this.#entries.filter((each) => each !== head);
   }
@@ -217,8 +229,9 @@ export class StagedCache implements WriteCache {
   async dropBacklog(): Promise<void> {
     const reason = this.#position?.resync;
     assert(reason !== undefined, "the backlog is dropped only after the mark for resync");
-    await this.#moving?.catch(() => undefined);
-    // Nothing is moved meanwhile, and the queue then counts the steps that were not.
+    if (this.#entries.length < 2) return;
+    while (this.#moving !== null) await this.#moving.catch(() => undefined);
+    // Nothing is moved meanwhile.
     this.#moving = this.#drop(reason).finally(() => {
       this.#moving = null;
     });
@@ -228,14 +241,14 @@ export class StagedCache implements WriteCache {
   async #drop(reason: string): Promise<void> {
     const { queue } = this.#o;
     const [head] = this.#entries;
-    const at = this.#staged.findIndex(({ entry }) => entry !== null && entry === head);
-    for (const step of this.#staged.slice(0, at + 1))
-      if (step.entry !== null) await this.#moveEntry(step, step.entry);
+    while (this.#staged.some(({ entry }) => entry !== null && entry === head)) await this.#moveFirst();
     await queue.markResync(reason);
     await queue.dropBacklog();
     this.#entries = this.#entries.slice(0, 1);
     this.#staged = [];
-    await queue.savePosition(this.#counted(this.#serial, this.#position!));
+    // The steps that the queue does not have must not come back after a crash, and their numbers are free again.
+    this.#local(() => this.#file.reset());
+    this.#serial = this.#queuedSerial;
   }
 
   async close(): Promise<void> {
@@ -271,6 +284,11 @@ export class StagedCache implements WriteCache {
         .catch(() => undefined);
   }
 
+  /** Resolves when the entry is in the queue: from there on it can be read and leave, also where nothing more goes in. */
+  async #queued(entry: CacheEntry): Promise<void> {
+    if (this.#staged.some((step) => step.entry === entry)) await this.#moved();
+  }
+
   /** Resolves when all that was staged is in the queue. */
   async #moved(): Promise<void> {
     while (this.#staged.length > 0 && this.#side !== null) {
@@ -284,18 +302,24 @@ export class StagedCache implements WriteCache {
   async #move(): Promise<void> {
     this.#retry?.cancel();
     try {
-      for (let step = this.#staged[0]; step !== undefined; step = this.#staged[0]) {
-        // Of positions only the last one counts.
-        if (step.entry !== null) await this.#moveEntry(step, step.entry);
-        else if (this.#staged.length === 1)
-          await this.#o.queue.savePosition(this.#counted(step.serial, step.record));
-        if (this.#staged[0] === step) this.#staged.shift();
-      }
+      while (this.#staged.length > 0) await this.#moveFirst();
     } catch (error) {
       this.#retry = this.#o.clock.after(RETRY_MS, false, () => this.#soon());
       this.#o.onTrouble(error);
       throw error;
     }
+  }
+
+  async #moveFirst(): Promise<void> {
+    const step = this.#staged[0]!;
+    const { entry, serial, record } = step;
+    // Of positions only the last one counts.
+    if (entry !== null || this.#staged.length === 1) {
+      if (entry !== null) await this.#moveEntry(step, entry);
+      else await this.#o.queue.savePosition(this.#counted(serial, record));
+      this.#queuedSerial = serial;
+    }
+    this.#staged.shift();
   }
 
   async #moveEntry(step: Staged, entry: CacheEntry): Promise<void> {

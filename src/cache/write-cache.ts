@@ -92,6 +92,12 @@ export interface CacheState {
   readonly entries: readonly CacheEntry[];
 }
 
+/**
+ * The reason in a record whose entries were lost, and with them where the chain in the store ends: that has to be asked
+ * there before anything is appended.
+ */
+export const CACHE_LOST = "the write cache lost its queue";
+
 /** One segment waiting for upload. */
 export interface CacheEntry {
   readonly from: Position;

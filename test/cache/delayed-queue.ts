@@ -13,6 +13,8 @@ import { MemoryCache, type MemoryCacheStorage } from "./memory-cache.ts";
 export class DelayedQueue implements SegmentQueue {
   readonly #cache: MemoryCache;
   failing = false;
+  /** Which of its changes fail; none by default. */
+  fails = (_change: "write" | "commit" | "position" | "mark" | "ack" | "drop"): boolean => this.failing;
   /** Called before each change. */
   onChange = (): void => {};
 
@@ -31,18 +33,18 @@ export class DelayedQueue implements SegmentQueue {
   append(replacing: readonly CacheEntry[] = []): QueueAppend {
     const inner = this.#cache.append(replacing);
     return {
-      write: (chunk) => this.#later(() => inner.write(chunk)),
-      commit: (entry, position) => this.#later(() => inner.commit(entry, position)),
+      write: (chunk) => this.#later("write", () => inner.write(chunk)),
+      commit: (entry, position) => this.#later("commit", () => inner.commit(entry, position)),
       abort: async () => inner.abort(),
     };
   }
 
   savePosition(record: PositionRecord): Promise<void> {
-    return this.#later(() => this.#cache.savePosition(record));
+    return this.#later("position", () => this.#cache.savePosition(record));
   }
 
   markResync(reason: string): Promise<void> {
-    return this.#later(() => this.#cache.markResync(reason));
+    return this.#later("mark", () => this.#cache.markResync(reason));
   }
 
   read(entry: CacheEntry): PutBody {
@@ -54,18 +56,21 @@ export class DelayedQueue implements SegmentQueue {
   }
 
   ack(entry: CacheEntry): Promise<void> {
-    return this.#later(() => this.#cache.ack(entry));
+    return this.#later("ack", () => this.#cache.ack(entry));
   }
 
   dropBacklog(): Promise<void> {
-    return this.#later(() => this.#cache.dropBacklog());
+    return this.#later("drop", () => this.#cache.dropBacklog());
   }
 
   async close(): Promise<void> {}
 
-  async #later(act: () => undefined | Promise<void>): Promise<void> {
+  async #later(
+    change: Parameters<DelayedQueue["fails"]>[0],
+    act: () => undefined | Promise<void>,
+  ): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve));
-    if (this.failing) throw new CacheError("the queue fails", true);
+    if (this.fails(change)) throw new CacheError("the queue fails", true);
     this.onChange();
     await act();
   }

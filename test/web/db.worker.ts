@@ -40,6 +40,16 @@ const calls = {
       for (;;);
     });
   },
+  /** The operation under way fails there, each time. */
+  throwAt(point: string | null) {
+    armFaults(
+      point === null
+        ? null
+        : (reached) => {
+            if (reached === point) throw new Error(`fault at ${point}`);
+          },
+    );
+  },
   open() {
     db = replicator.openDatabase();
   },

@@ -237,6 +237,65 @@ describe("restore over a database", () => {
   });
 });
 
+describe("IndexedDB that is deleted", () => {
+  test("costs a resync, and no history: this database is known by its side file", async () => {
+    const store = new MemoryStore();
+    const where = place();
+    const cacheDir = crypto.randomUUID();
+    const first = worker();
+    await first.create({ ...where, cacheDir }, store);
+    await first.call("start");
+    await first.call("exec", SCHEMA);
+    await first.call("repeat", ROW, 20);
+    await first.call("waitUntilUploaded");
+    await first.call("snapshot");
+    // Deleted while it runs: what comes then stays in the side file, and is told.
+    await new Promise((resolve) => {
+      indexedDB.deleteDatabase(cacheDir).onsuccess = resolve;
+    });
+    const trouble = first.next("error");
+    await first.call("repeat", ROW, 20);
+    await first.call("flush").catch(() => {});
+    await trouble;
+    first.end();
+
+    const second = worker();
+    await second.create({ ...where, cacheDir }, store);
+    await second.call("start");
+    expect(await second.numbers("SELECT count(*) FROM t")).toBe(40);
+    await second.call("waitUntilUploaded");
+    expect((await second.status()).state).toBe("running");
+    const copy = worker();
+    await copy.create(place(), store);
+    await copy.call("start");
+    expect(await copy.call("value", SUM)).toBe(await second.call("value", SUM));
+  });
+
+  test("and a replica that another wrote to since: nobody guesses", async () => {
+    const store = new MemoryStore();
+    const where = place();
+    const cacheDir = crypto.randomUUID();
+    const first = worker();
+    await first.create({ ...where, cacheDir }, store);
+    await first.call("start");
+    await first.call("exec", SCHEMA);
+    await first.call("waitUntilUploaded");
+    await first.call("snapshot");
+    first.end();
+    const other = worker();
+    await other.create(place(), store);
+    await other.call("start");
+    await other.call("repeat", ROW, 3);
+    await other.call("waitUntilUploaded");
+    await new Promise((resolve) => {
+      indexedDB.deleteDatabase(cacheDir).onsuccess = resolve;
+    });
+    const second = worker();
+    await second.create({ ...where, cacheDir }, store);
+    await expect(second.call("start")).rejects.toMatchObject({ code: "SLUICE_UNKNOWN_LOCAL_HISTORY" });
+  });
+});
+
 describe("leaving", () => {
   test("detach leaves a plain database in rollback mode", async () => {
     const db = worker();

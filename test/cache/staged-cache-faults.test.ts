@@ -1,0 +1,113 @@
+import { beforeAll, expect, test } from "vitest";
+import { loadCodecs } from "../../node/compression.ts";
+import { SideFile } from "../../src/cache/side-file.ts";
+import { StagedCache } from "../../src/cache/staged-cache.ts";
+import { systemClock } from "../../web/clock.ts";
+import { append, entryOf, expectObject, object, record } from "../suites/write-cache.ts";
+import { DelayedQueue } from "./delayed-queue.ts";
+import { MemoryCacheStorage } from "./memory-cache.ts";
+import { MemoryDisk, MemoryFile } from "./memory-file.ts";
+
+let hash64: (bytes: Uint8Array) => bigint;
+beforeAll(async () => {
+  ({ hash64 } = await loadCodecs());
+});
+
+const storage = () => new MemoryCacheStorage();
+
+async function open(lasting: MemoryCacheStorage, disk: MemoryDisk) {
+  const queue = new DelayedQueue(lasting);
+  const cache = new StagedCache({
+    name: "test",
+    openSide: () => new SideFile(new MemoryFile(disk), hash64),
+    queue,
+    clock: systemClock,
+    isFull: () => false,
+    onTrouble: () => undefined,
+  });
+  return { queue, cache, state: await cache.load() };
+}
+
+/** What a crash of the process leaves now, opened. */
+async function afterCrash(lasting: MemoryCacheStorage, disk: MemoryDisk) {
+  const found = storage();
+  found.record = structuredClone(lasting.record);
+  found.entries = lasting.entries;
+  const copy = new MemoryDisk();
+  copy.bytes = disk.bytes;
+  const { cache, state } = await open(found, copy);
+  await cache.close();
+  return state;
+}
+
+test("a queue that takes nothing more still gives what it has: its head goes up and leaves, which makes room", async () => {
+  const { queue, cache } = await open(storage(), new MemoryDisk());
+  await append(cache, 0, 1);
+  await cache.readRange(entryOf(0, 1), 0, 1);
+  queue.fails = (change) => change !== "ack";
+  await append(cache, 1, 2);
+  await expectObject(cache, entryOf(0, 1));
+  await cache.readRange(entryOf(0, 1), 0, 1);
+  await cache.ack(entryOf(0, 1));
+  queue.fails = () => false;
+  await expectObject(cache, entryOf(1, 2));
+  await cache.close();
+});
+
+test("what was dropped before it reached the queue does not come back, nor keep the cache from opening", async () => {
+  const lasting = storage();
+  const disk = new MemoryDisk();
+  const { queue, cache } = await open(lasting, disk);
+  await append(cache, 0, 1);
+  await cache.readRange(entryOf(0, 1), 0, 1);
+  queue.fails = (change) => change === "position" || change === "commit";
+  await append(cache, 1, 2);
+  cache.markResync("no room");
+  await cache.dropBacklog();
+  cache.savePosition(record(1, { resync: "no room" }));
+  expect(await afterCrash(lasting, disk)).toEqual({
+    position: record(1, { resync: "no room" }),
+    entries: [entryOf(0, 1)],
+  });
+  // A resync goes on from where the head ends.
+  await append(cache, 1, 3);
+  expect(await afterCrash(lasting, disk)).toEqual({
+    position: record(3),
+    entries: [entryOf(0, 1), entryOf(1, 3)],
+  });
+  queue.fails = () => false;
+  await expectObject(cache, entryOf(1, 3));
+  await cache.close();
+});
+
+test("a backlog is dropped in the same turn in which a step was made", async () => {
+  const lasting = storage();
+  const { queue, cache } = await open(lasting, new MemoryDisk());
+  const segment = cache.append();
+  segment.write(object(0, 1));
+  segment.commit(entryOf(0, 1), record(1));
+  await append(cache, 1, 2);
+  const last = cache.append();
+  last.write(object(2, 3));
+  last.commit(entryOf(2, 3), record(3));
+  cache.markResync("why");
+  await cache.dropBacklog();
+  expect(cache.entries()).toEqual([entryOf(0, 1)]);
+  expect(queue.entries()).toEqual([entryOf(0, 1)]);
+  cache.savePosition(record(1));
+  await append(cache, 1, 2);
+  await expectObject(cache, entryOf(1, 2));
+  await cache.close();
+});
+
+test("the rest of an earlier step does not complete one that was cut short", () => {
+  const disk = new MemoryDisk();
+  const file = new SideFile(new MemoryFile(disk), hash64);
+  file.load();
+  const first = file.begin(1);
+  first.write(new Uint8Array(300_000).fill(1));
+  first.commit({ ...entryOf(0, 1), size: 300_000 }, record(1));
+  file.rewind();
+  file.begin(2).write(new Uint8Array(300_000).fill(2));
+  expect(new SideFile(new MemoryFile(disk), hash64).load().steps).toEqual([]);
+});
