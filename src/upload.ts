@@ -14,6 +14,8 @@ export interface UploadContext {
   /** Ours, known to stand in the store once `claimed` is true. */
   readonly claim: Claim;
   claimed: boolean;
+  /** In the store, but not let go of: its local bytes may be gone since that was tried. */
+  landed?: CacheEntry;
 }
 
 /**
@@ -28,9 +30,23 @@ export async function uploadHead(
   entry: CacheEntry,
   signal?: AbortSignal,
 ): Promise<string> {
+  const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
+  if (context.landed !== entry) await send(context, entry, key, signal);
+  context.landed = entry;
+  fault("upload:before-ack");
+  await context.cache.ack(entry);
+  fault("upload:after-ack");
+  return key;
+}
+
+async function send(
+  context: UploadContext,
+  entry: CacheEntry,
+  key: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { store, cache } = context;
   await ensureClaim(context, signal);
-  const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
   fault("upload:before-put");
   try {
     await store.put(key, cache.read(entry), { ifNoneMatch: "*", ...(signal && { signal }) });
@@ -38,10 +54,6 @@ export async function uploadHead(
     if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
     await requireOurs(context, entry, key, signal);
   }
-  fault("upload:before-ack");
-  await cache.ack(entry);
-  fault("upload:after-ack");
-  return key;
 }
 
 export async function ensureClaim(context: UploadContext, signal?: AbortSignal): Promise<void> {

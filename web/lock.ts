@@ -51,7 +51,7 @@ export async function acquirePoolLock(directory: string, options: PoolLockOption
 }
 
 /** As opfs-sahpool itself reads it: empty parts do not count. */
-function canonicalDirectory(directory: string): string {
+export function canonicalDirectory(directory: string): string {
   return `/${directory.split("/").filter(Boolean).join("/")}`;
 }
 

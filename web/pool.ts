@@ -114,7 +114,9 @@ export async function claimDatabase(pool: SAHPoolUtil, path: string): Promise<()
   taken.add(path);
   try {
     const names = pool.getFileNames();
-    const missing = FILES_OF_DATABASE.filter((suffix) => !names.includes(path + suffix)).length;
+    // Also those of databases that are not started yet.
+    const wanted = [...taken].flatMap((each) => FILES_OF_DATABASE.map((suffix) => each + suffix));
+    const missing = wanted.filter((name) => !names.includes(name)).length;
     await pool.reserveMinimumCapacity(names.length + missing + SPARE_FILES);
     return () => taken.delete(path);
   } catch (cause) {

@@ -15,6 +15,7 @@ import type { ObjectStore } from "../src/store/object-store.ts";
 import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
 import { loadCodecs } from "./compression.ts";
 import { onLifecycle } from "./lifecycle.ts";
+import { canonicalDirectory } from "./lock.ts";
 import { openStore } from "./open-store.ts";
 import { canonicalPath, PoolPlatform } from "./platform.ts";
 import { type UsedPool, useOwnPool } from "./pool.ts";
@@ -54,7 +55,7 @@ const fields = [
 ] as const satisfies readonly (keyof SqliteReplicatorConfig)[];
 
 const DEFAULTS = { snapshotIntervalSecs: 0, uploadIntervalMs: 10_000 };
-const DEFAULT_DIRECTORY = ".sluice";
+const DEFAULT_DIRECTORY = "/.sluice";
 const DEFAULT_WAIT_MS = 5000;
 /** Bytes. A pool has room for names of 510, and ours add up to "-sluice-new-journal". */
 const MAX_PATH_SIZE = 480;
@@ -163,7 +164,9 @@ function checkPlace(
       : checkString("cacheDir", config.cacheDir);
   if (pool === undefined) {
     const directory =
-      config.directory === undefined ? DEFAULT_DIRECTORY : checkString("directory", config.directory);
+      config.directory === undefined
+        ? DEFAULT_DIRECTORY
+        : canonicalDirectory(checkString("directory", config.directory));
     const waitMs = checkNumber("lock.waitMs", lock.waitMs, DEFAULT_WAIT_MS, 0, 2 ** 31 - 1);
     return { openPool: () => useOwnPool(directory, sqlite3, { waitMs, signal }), cacheName: name(directory) };
   }

@@ -1,18 +1,18 @@
 import { assert } from "../assert.ts";
 import { CacheError } from "../errors.ts";
-import { type Position, samePosition } from "../format/position.ts";
+import { samePosition } from "../format/position.ts";
 import type { Clock } from "../platform.ts";
 import type { PutBody } from "../store/object-store.ts";
 import { checkChain } from "./check-chain.ts";
-import { NewerSideFileError, type SideFile, type Step, type StepWriter } from "./side-file.ts";
-import {
-  CACHE_LOST,
-  type CacheAppend,
-  type CacheEntry,
-  type CacheState,
-  type PositionRecord,
-  type SegmentQueue,
-  type WriteCache,
+import { NewerSideFileError, type SideFile, type StepWriter } from "./side-file.ts";
+import { BrokenStagingError, type Staged, takeOver } from "./take-over.ts";
+import type {
+  CacheAppend,
+  CacheEntry,
+  CacheState,
+  PositionRecord,
+  SegmentQueue,
+  WriteCache,
 } from "./write-cache.ts";
 
 /** Milliseconds until a step that the queue did not take is offered again. */
@@ -33,11 +33,6 @@ export interface StagedCacheOptions {
 
 /** What a queue's record says beside: how many steps it has taken over. */
 type QueueRecord = PositionRecord & { readonly staged?: number };
-
-/** A step that is on its way into the queue; `entry` is null for a position alone. */
-interface Staged extends Step {
-  readonly replacing: readonly CacheEntry[];
-}
 
 /**
  * A write cache over an asynchronous queue. Every step is first written synchronously into a side file, which makes it
@@ -65,15 +60,10 @@ export class StagedCache implements WriteCache {
   async load(): Promise<CacheState> {
     assert(this.#side === null, "the write cache is loaded once");
     const { queue } = this.#o;
-    const { position, entries } = await queue.load();
-    const { staged = 0, ...queued } = (position ?? {}) as QueueRecord;
+    const state = await queue.load();
     try {
       this.#side = this.#local(() => this.#o.openSide());
-      this.#position = position && queued;
-      this.#serial = staged;
-      this.#queuedSerial = staged;
-      this.#entries = entries;
-      this.#takeOver();
+      this.#takeOver(state);
     } catch (error) {
       this.#side?.close();
       await queue.close();
@@ -83,61 +73,19 @@ export class StagedCache implements WriteCache {
     return { position: this.#position, entries: this.entries() };
   }
 
-  /** What the side file holds and the queue does not. */
-  #takeOver(): void {
+  #takeOver({ position, entries }: CacheState): void {
+    const { staged: queued = 0, ...record } = (position ?? {}) as QueueRecord;
     const { steps, mark } = this.#local(() => this.#file.load());
-    const known = this.#serial;
-    const later = steps.filter(({ serial }) => serial > known);
-    if (known === 0 && steps.length + (mark ? 1 : 0) > 0 && steps[0]?.serial !== 1) {
-      this.#goOnWithoutQueue(steps.at(-1));
-      return;
-    }
-    if (later.length > 0 && later[0]!.serial !== known + 1)
-      throw this.#damaged(`it has step ${known} and then step ${later[0]!.serial}`);
-    const queued = this.#position;
-    const last = later.at(-1);
-    if (last !== undefined) {
-      this.#position = last.record;
-      this.#serial = last.serial;
-    }
-    if (mark !== null && mark.serial >= this.#serial && this.#position !== null)
-      this.#position = { resync: mark.reason, ...this.#position };
-    this.#staged = later.map((step, i) => this.#follow(step, (later[i - 1]?.record ?? queued)?.cached));
-    const tail = this.#entries.at(-1)?.to;
-    const { cached, resync } = this.#position ?? {};
-    if (tail && resync === undefined && !(cached && samePosition(tail, cached)))
-      throw this.#damaged(`its entries end at ${tail.txid}, its record at ${cached?.txid}`);
-  }
-
-  /** The queue was lost, and with it what waited there. The newest step still says who wrote, and how far. */
-  #goOnWithoutQueue(last: Step | undefined): void {
-    if (last === undefined) this.#local(() => this.#file.reset());
-    else {
-      this.#serial = last.serial;
-      this.savePosition({ ...last.record, resync: CACHE_LOST });
-    }
-  }
-
-  /**
-   * Takes over the entry of a step, if it has one and that continues the others. One that does not was dropped before a
-   * crash, which a mark has to say.
-   */
-  #follow(step: Step, cached: Position | undefined): Staged {
-    const { entry, replaced } = step;
-    if (entry === null) return { ...step, replacing: [] };
-    const at =
-      replaced > 0
-        ? this.#entries.findIndex(({ from }) => samePosition(from, entry.from))
-        : this.#entries.length;
-    const end = this.#entries[at - 1]?.to ?? cached;
-    if (at >= 0 && (replaced > 0 || end === undefined || samePosition(entry.from, end))) {
-      const replacing = this.#entries.slice(at, at + replaced);
-      this.#entries = this.#entries.toSpliced(at, replaced, entry);
-      return { ...step, replacing };
-    }
-    const resync = this.#position?.resync;
-    if (resync === undefined) throw this.#damaged(`nothing leads to transaction ${entry.from.txid}`);
-    return { ...step, entry: null, record: { resync, ...step.record }, replacing: [] };
+    const left = { position: position && record, entries, queued, steps, mark };
+    const taken = this.#local(() => takeOver(left));
+    this.#position = taken.position;
+    this.#entries = taken.entries;
+    this.#staged = [...taken.staged];
+    this.#serial = taken.serial;
+    this.#queuedSerial = queued;
+    if (!taken.lost) return;
+    if (taken.position === null) this.#local(() => this.#file.reset());
+    else this.savePosition(taken.position);
   }
 
   entries(): readonly CacheEntry[] {
@@ -243,12 +191,16 @@ export class StagedCache implements WriteCache {
     const [head] = this.#entries;
     while (this.#staged.some(({ entry }) => entry !== null && entry === head)) await this.#moveFirst();
     await queue.markResync(reason);
-    await queue.dropBacklog();
-    this.#entries = this.#entries.slice(0, 1);
-    this.#staged = [];
-    // The steps that the queue does not have must not come back after a crash, and their numbers are free again.
-    this.#local(() => this.#file.reset());
-    this.#serial = this.#queuedSerial;
+    try {
+      await queue.dropBacklog();
+    } finally {
+      // Also where that failed: the queue lists them no more, and removes them with its next change.
+      this.#entries = this.#entries.slice(0, 1);
+      this.#staged = [];
+      // The steps that the queue does not have must not come back after a crash, and their numbers are free again.
+      this.#local(() => this.#file.reset());
+      this.#serial = this.#queuedSerial;
+    }
   }
 
   async close(): Promise<void> {
@@ -363,15 +315,13 @@ export class StagedCache implements WriteCache {
           `${this.#o.name} was written by a newer release (${cause.message}). Use that.`,
           false,
         );
+      if (cause instanceof BrokenStagingError)
+        throw new CacheError(
+          `the write cache ${this.#o.name} is damaged: ${cause.message}. Nothing was deleted. Delete both, or choose another ` +
+            "cacheDir: the local database is then compared with its replica as if it had no history.",
+          false,
+        );
       throw new CacheError(`${this.#o.name}: ${cause}`, this.#o.isFull(cause), { cause });
     }
-  }
-
-  #damaged(how: string): CacheError {
-    return new CacheError(
-      `the write cache ${this.#o.name} is damaged: ${how}. Nothing was deleted. Without the cache the local database is ` +
-        "compared with its replica as if it had no history.",
-      false,
-    );
   }
 }

@@ -382,7 +382,7 @@ export function writeCacheSuite(
         expect((await restart()).entries).toHaveLength(5);
       });
 
-      test("what became the head meanwhile is not replaced", async () => {
+      test.skipIf(behind)("what became the head meanwhile is not replaced", async () => {
         const segment = cache.append([entryOf(1, 2), entryOf(2, 3)]);
         await segment.write(object(1, 3));
         await cache.ack(entryOf(0, 1));

@@ -2,6 +2,7 @@
 import init, { type Database, type SAHPoolUtil } from "@sqlite.org/sqlite-wasm";
 import type { RestoreOptions } from "../../src/config.ts";
 import { armFaults } from "../../src/faults.ts";
+import { MemoryStore } from "../../src/store/memory-store.ts";
 import { SqliteReplicator, type SqliteReplicatorConfig } from "../../web/index.ts";
 import { rebuildError, received, type SentStore } from "./page-store.ts";
 import { type Port, Remote } from "./remote.ts";
@@ -23,6 +24,16 @@ const calls = {
       Object.assign(config, { sqlite3, pool });
     }
     replicator = await SqliteReplicator.create({ ...config, ...(store && { replica: received(store) }) });
+  },
+  /** Several databases, all created before the first is started. */
+  async runMany(config: SqliteReplicatorConfig, names: readonly string[]) {
+    const all: SqliteReplicator[] = [];
+    for (const dbPath of names)
+      all.push(await SqliteReplicator.create({ ...config, dbPath, replica: new MemoryStore() }));
+    for (const each of all) {
+      await each.start();
+      each.openDatabase().exec("CREATE TABLE t(a)");
+    }
   },
   start: (onProgress?: RestoreOptions["onProgress"]) => replicator.start(onProgress && { onProgress }),
   listen(types: readonly string[], heard: (type: string, detail: unknown) => void) {
