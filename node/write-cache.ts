@@ -2,7 +2,7 @@ import * as nodeFs from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { assert } from "../src/assert.ts";
-import { checkChain } from "../src/cache/check-chain.ts";
+import { checkChain, placeBehindHead, sameEntry } from "../src/cache/check-chain.ts";
 import type {
   CacheAppend,
   CacheEntry,
@@ -12,7 +12,6 @@ import type {
 } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
-import { samePosition } from "../src/format/position.ts";
 import type { PutBody } from "../src/store/object-store.ts";
 import { FsAppend } from "./cache-append.ts";
 import { CacheDirectory, type CacheFs, type OpenFile } from "./cache-directory.ts";
@@ -67,7 +66,7 @@ export class FsWriteCache implements WriteCache {
     this.#assertLoaded();
     assert(!this.#appending, "one segment is open at a time");
     const replaced = replacing.map((entry) => this.#find(entry));
-    this.#placeOf(replaced);
+    placeBehindHead(this.#entries, replaced);
     this.#appending = true;
     return new FsAppend(
       this.#directory,
@@ -164,7 +163,7 @@ export class FsWriteCache implements WriteCache {
     const { from, to, size, time } = entry;
     const placed: Placed = { entry: { from, to, size, time }, sequence: 0, path: "" };
     // Looked up again: since the append began, entries may have left.
-    const at = this.#placeOf(replaced);
+    const at = placeBehindHead(this.#entries, replaced);
     checkChain(this.entries().toSpliced(at, replaced.length, placed.entry), position);
     const replaces = replaced.map(({ sequence }) => sequence);
     return (file) => {
@@ -175,19 +174,6 @@ export class FsWriteCache implements WriteCache {
       this.#supersedePositionFile(null);
       this.#directory.condemn(replaced.map(({ path }) => path));
     };
-  }
-
-  /** Where in the queue an entry goes that replaces these: behind all if none. */
-  #placeOf(replaced: readonly Placed[]): number {
-    const first = replaced[0];
-    if (first === undefined) return this.#entries.length;
-    const at = this.#entries.indexOf(first);
-    assert(at > 0, "what is replaced is in the queue, behind the head");
-    assert(
-      replaced.every((placed, i) => this.#entries[at + i] === placed),
-      "what is replaced are neighbours",
-    );
-    return at;
   }
 
   #writePosition(position: PositionRecord): void {
@@ -258,10 +244,8 @@ export class FsWriteCache implements WriteCache {
     return bytes;
   }
 
-  #find({ from, to }: CacheEntry): Placed {
-    const placed = this.#entries.find(
-      ({ entry }) => samePosition(entry.from, from) && samePosition(entry.to, to),
-    );
+  #find(entry: CacheEntry): Placed {
+    const placed = this.#entries.find((each) => sameEntry(each.entry, entry));
     assert(placed !== undefined, "the entry is in the write cache");
     return placed;
   }

@@ -1,6 +1,6 @@
 import { get } from "idb-keyval";
 import { assert } from "../src/assert.ts";
-import { checkChain } from "../src/cache/check-chain.ts";
+import { checkChain, placeOf, sameEntry } from "../src/cache/check-chain.ts";
 import type {
   CacheEntry,
   CacheState,
@@ -9,7 +9,6 @@ import type {
   SegmentQueue,
 } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
-import { samePosition } from "../src/format/position.ts";
 import type { PutBody } from "../src/store/object-store.ts";
 import { IdbAppend } from "./idb-append.ts";
 import { CacheConnection } from "./idb-connection.ts";
@@ -81,7 +80,7 @@ export class IdbQueue implements SegmentQueue {
     this.#assertLoaded();
     assert(!this.#appending, "one segment is open at a time");
     const replaced = replacing.map((entry) => this.#find(entry));
-    this.#placeOf(replaced);
+    placeOf(this.#entries, replaced);
     this.#appending = true;
     this.#sequence += 1;
     const sequence = this.#sequence;
@@ -193,7 +192,7 @@ export class IdbQueue implements SegmentQueue {
   async #publish({ entry, position, sequence, replaced, beside, onAllowed }: Commit): Promise<void> {
     const { from, to, size, time } = entry;
     const placed = { entry: { from, to, size, time }, sequence, chunkBytes: CHUNK_BYTES, leaving: false };
-    const at = this.#placeOf(replaced);
+    const at = placeOf(this.#entries, replaced);
     const next = this.#entries.toSpliced(at, replaced.length, placed);
     checkChain(
       next.map((each) => each.entry),
@@ -213,7 +212,7 @@ export class IdbQueue implements SegmentQueue {
       throw error;
     }
     // Looked up again: the head may have left.
-    this.#entries = this.#entries.toSpliced(this.#placeOf(replaced), replaced.length, placed);
+    this.#entries = this.#entries.toSpliced(placeOf(this.#entries, replaced), replaced.length, placed);
     this.#position = position;
   }
 
@@ -254,19 +253,6 @@ export class IdbQueue implements SegmentQueue {
     return turn;
   }
 
-  /** Where in the queue an entry goes that replaces these: behind all if none. */
-  #placeOf(replaced: readonly Placed[]): number {
-    const first = replaced[0];
-    if (first === undefined) return this.#entries.length;
-    const at = this.#entries.indexOf(first);
-    assert(at >= 0, "what is replaced is in the queue");
-    assert(
-      replaced.every((placed, i) => this.#entries[at + i] === placed),
-      "what is replaced are neighbours",
-    );
-    return at;
-  }
-
   async *#chunks(placed: Placed): AsyncGenerator<Uint8Array, void, undefined> {
     for (let i = 0; i * placed.chunkBytes < placed.entry.size; i++) yield await this.#chunk(placed, i);
   }
@@ -278,10 +264,8 @@ export class IdbQueue implements SegmentQueue {
     return bytes;
   }
 
-  #find({ from, to }: CacheEntry): Placed {
-    const placed = this.#entries.find(
-      ({ entry }) => samePosition(entry.from, from) && samePosition(entry.to, to),
-    );
+  #find(entry: CacheEntry): Placed {
+    const placed = this.#entries.find((each) => sameEntry(each.entry, entry));
     assert(placed !== undefined, "the entry is in the write cache");
     return placed;
   }

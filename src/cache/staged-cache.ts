@@ -1,9 +1,8 @@
 import { assert } from "../assert.ts";
 import { CacheError } from "../errors.ts";
-import { samePosition } from "../format/position.ts";
 import type { Clock } from "../platform.ts";
 import type { PutBody } from "../store/object-store.ts";
-import { checkChain } from "./check-chain.ts";
+import { checkChain, placeBehindHead, sameEntry } from "./check-chain.ts";
 import { NewerSideFileError, type SideFile, type StepWriter } from "./side-file.ts";
 import { BrokenStagingError, type Staged, takeOver } from "./take-over.ts";
 import type {
@@ -94,7 +93,8 @@ export class StagedCache implements WriteCache {
 
   append(replacing: readonly CacheEntry[] = []): CacheAppend {
     assert(!this.#appending, "one segment is open at a time");
-    if (replacing.length > 0) this.#placeOf(replacing);
+    const replaced = replacing.map((entry) => this.#find(entry));
+    placeBehindHead(this.#entries, replaced);
     let writer: StepWriter | null = this.#begin();
     this.#appending = true;
     const abort = () => {
@@ -118,7 +118,7 @@ export class StagedCache implements WriteCache {
       write: (chunk) => attempt((open) => open.write(chunk)),
       commit: (entry, position) => {
         assert(writer?.size === entry.size, "an entry states the size of its object");
-        const at = replacing.length > 0 ? this.#placeOf(replacing) : this.#entries.length;
+        const at = placeBehindHead(this.#entries, replaced);
         const next = this.#entries.toSpliced(at, replacing.length, entry);
         checkChain(next, position);
         attempt((open) => {
@@ -289,19 +289,8 @@ export class StagedCache implements WriteCache {
     return { ...record, staged };
   }
 
-  #placeOf(replaced: readonly CacheEntry[]): number {
-    const found = replaced.map((entry) => this.#find(entry));
-    const at = this.#entries.indexOf(found[0]!);
-    assert(at > 0, "what is replaced is in the queue, behind the head");
-    assert(
-      found.every((entry, i) => this.#entries[at + i] === entry),
-      "what is replaced are neighbours",
-    );
-    return at;
-  }
-
-  #find({ from, to }: CacheEntry): CacheEntry {
-    const found = this.#entries.find((each) => samePosition(each.from, from) && samePosition(each.to, to));
+  #find(entry: CacheEntry): CacheEntry {
+    const found = this.#entries.find((each) => sameEntry(each, entry));
     assert(found !== undefined, "the entry is in the write cache");
     return found;
   }
