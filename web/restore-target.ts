@@ -146,6 +146,8 @@ class PoolFiles {
 
   /** Again and again the same until the marker goes, which is when the copy is durable. */
   swap(path: string): void {
+    // To open it would make it, empty, and the old database would be gone for nothing.
+    if (!this.has(replacementOf(path))) throw new Error(`${replacementOf(path)} is missing`);
     this.removeBeside(path);
     const from = this.open(replacementOf(path));
     const to = this.open(path);

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { DbWorker } from "./db-client.ts";
+import { sent } from "./page-store.ts";
 
 const workers: DbWorker[] = [];
 afterEach(() => {
@@ -129,4 +130,18 @@ describe("a path", () => {
     await db.create({ ...where, dbPath }, store);
     expect(await db.call("restore", { overwrite: true })).toMatchObject({ restored: true });
   });
+});
+
+test("a marker without the database that it speaks of costs nothing of the old one", async () => {
+  const store = new MemoryStore();
+  const db = worker();
+  await db.create({}, store, place());
+  await db.call("start");
+  await db.call("exec", "CREATE TABLE t(a)");
+  await db.call("close");
+  await db.call("stop");
+  const before = await db.call("exportFile", "/data.db");
+  await db.call("leaveBehind", "/data.db-sluice-swap", { dbPath: "/data.db" }, sent(store));
+  await expect(db.call("start")).rejects.toMatchObject({ code: "SLUICE_LOCAL_DATABASE" });
+  expect(await db.call("exportFile", "/data.db")).toEqual(before);
 });

@@ -1,5 +1,5 @@
 // A replicated database in a dedicated worker, driven by its page.
-import init, { type Database, type SAHPoolUtil } from "@sqlite.org/sqlite-wasm";
+import init, { type Database, type SAHPoolUtil, type Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import type { RestoreOptions } from "../../src/config.ts";
 import { armFaults } from "../../src/faults.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
@@ -9,13 +9,14 @@ import { type Port, Remote } from "./remote.ts";
 
 let replicator: SqliteReplicator;
 let db: Database | null = null;
+let sqlite3: Sqlite3Static | null = null;
 let pool: SAHPoolUtil | null = null;
 
 /** What the page calls, by name. */
 const calls = {
   async create(config: SqliteReplicatorConfig, store: SentStore | null, ownPool?: { directory: string }) {
     if (ownPool !== undefined) {
-      const sqlite3 = await init();
+      sqlite3 = await init();
       pool = await sqlite3.installOpfsSAHPoolVfs({
         ...ownPool,
         name: ownPool.directory,
@@ -24,6 +25,16 @@ const calls = {
       Object.assign(config, { sqlite3, pool });
     }
     replicator = await SqliteReplicator.create({ ...config, ...(store && { replica: received(store) }) });
+  },
+  /** A file of the app's pool, as a restore that was cut short could have left it, and the replicator made anew. */
+  async leaveBehind(name: string, config: SqliteReplicatorConfig, store: SentStore) {
+    new pool!.OpfsSAHPoolDb(name).close();
+    replicator = await SqliteReplicator.create({
+      ...config,
+      sqlite3: sqlite3!,
+      pool: pool!,
+      replica: received(store),
+    });
   },
   /** Several databases, all created before the first is started. */
   async runMany(config: SqliteReplicatorConfig, names: readonly string[]) {
