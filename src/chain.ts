@@ -10,20 +10,30 @@ import type { ObjectStore } from "./store/object-store.ts";
 /** Objects that are opened ahead. */
 const OPEN_AHEAD = 8;
 
-/**
- * Opens a plan's objects from the newest back to the snapshot, and sees to it that each begins exactly where the one
- * before it ends: no gap, no fork, no repeat, one lineage, one page size. Throws BrokenReplicaError, CorruptObjectError,
- * UnsupportedFormatError, StoreError.
- */
-export async function* openChain(
+/** Opens a plan's objects from the newest back to the snapshot. See `openNewestFirst`. */
+export function openChain(
   store: ObjectStore,
   plan: Plan,
   lineage: string,
   codecs: Codecs,
   signal?: AbortSignal,
 ): AsyncGenerator<ObjectReader> {
-  const newestFirst: (SegmentInfo | SnapshotInfo)[] = [...plan.segments].reverse();
-  newestFirst.push(plan.snapshot);
+  return openNewestFirst(store, [plan.snapshot, ...plan.segments], lineage, codecs, signal);
+}
+
+/**
+ * Opens objects, given in the order of history, from the newest back to the first, and sees to it that each begins
+ * exactly where the one before it ends: no gap, no fork, no repeat, one lineage, one page size. Throws
+ * BrokenReplicaError, CorruptObjectError, UnsupportedFormatError, StoreError.
+ */
+export async function* openNewestFirst(
+  store: ObjectStore,
+  objects: readonly (SegmentInfo | SnapshotInfo)[],
+  lineage: string,
+  codecs: Codecs,
+  signal?: AbortSignal,
+): AsyncGenerator<ObjectReader> {
+  const newestFirst = [...objects].reverse();
   let needed: Position | null = null;
   let pageSize = 0;
   for await (const object of prefetch(newestFirst, OPEN_AHEAD, (info) =>

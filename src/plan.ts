@@ -26,10 +26,19 @@ export function plan(listing: Listing, replica: string): Plan | null {
       },
     );
   }
+  return { snapshot, segments: segmentsAfter(listing.segments, snapshot.txid, replica) };
+}
+
+/** The segments that lead on from `txid` to the end, the longest where several begin at the same transaction. */
+export function segmentsAfter(
+  listed: readonly SegmentInfo[],
+  txid: number,
+  replica: string,
+): readonly SegmentInfo[] {
   const segments: SegmentInfo[] = [];
-  const later = listing.segments.filter((segment) => segment.minTxid > snapshot.txid);
+  const later = listed.filter((segment) => segment.minTxid > txid);
   const starts = [...new Set(later.map((segment) => segment.minTxid))].sort((a, b) => a - b);
-  let next = snapshot.txid + 1;
+  let next = txid + 1;
   while (starts.length > 0 && starts.at(-1)! >= next) {
     const candidates = later.filter((segment) => segment.minTxid === next);
     if (candidates.length === 0)
@@ -41,5 +50,5 @@ export function plan(listing: Listing, replica: string): Plan | null {
     // A level-0 segment reaches to the next start, as far as keys tell.
     next = (longest.maxTxid ?? (starts.find((start) => start > next) ?? next + 1) - 1) + 1;
   }
-  return { snapshot, segments };
+  return segments;
 }

@@ -110,9 +110,17 @@ interface FetchedGroup extends BlockGroup {
   readonly bytes: Uint8Array;
 }
 
-async function* fetchNeeded(
+/** Takes pages from objects, the newest object first. */
+export interface PageSink {
+  needs(pgno: number): boolean;
+  /** Takes those of the block's pages that it needs. */
+  writeBlock(object: ObjectReader, block: DecodedBlock): Awaitable;
+}
+
+/** Fetches the blocks of an object that hold a page which `pages` needs, several requests at a time. */
+export async function* fetchNeeded(
   object: ObjectReader,
-  pages: PageWriter,
+  pages: PageSink,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<FetchedGroup> {
   yield* prefetch(neededGroups(object, pages), REQUESTS_AHEAD, async (group) => {
@@ -122,7 +130,7 @@ async function* fetchNeeded(
 }
 
 /** The blocks that hold a page which no newer object gave, neighbours joined up to REQUEST_SIZE. */
-function* neededGroups(object: ObjectReader, pages: PageWriter): Generator<BlockGroup> {
+function* neededGroups(object: ObjectReader, pages: PageSink): Generator<BlockGroup> {
   let group: BlockGroup | null = null;
   let entry = 0;
   for (let b = 0; b < object.blockCount; b++) {
@@ -145,7 +153,8 @@ function* neededGroups(object: ObjectReader, pages: PageWriter): Generator<Block
   if (group !== null) yield group;
 }
 
-async function writeBlocks(object: ObjectReader, group: FetchedGroup, pages: PageWriter): Promise<void> {
+/** Unpacks and checks what was fetched, and hands it over. */
+export async function writeBlocks(object: ObjectReader, group: FetchedGroup, pages: PageSink): Promise<void> {
   for (let b = group.first; b <= group.last; b++) {
     const { offset, length } = object.blockRange(b);
     const at = offset - group.range.offset;
@@ -154,7 +163,7 @@ async function writeBlocks(object: ObjectReader, group: FetchedGroup, pages: Pag
 }
 
 /** Writes the pages that are still needed, and remembers which. */
-class PageWriter {
+class PageWriter implements PageSink {
   readonly #target: RestoreTarget;
   readonly #pageSize: number;
   readonly #pageCount: number;
