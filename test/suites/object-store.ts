@@ -469,12 +469,13 @@ export function objectStoreSuite(
 
       test("starts after any string, there or not", async () => {
         const places = ordered.flatMap((key) => [key, `${key}!`, `${key}/`, `${key}/zzz`, key.slice(0, -1)]);
-        for (const startAfter of places) {
+        const check = async (startAfter: string) => {
           const expected = ordered.filter((key) => startAfter === "" || compareKeys(key, startAfter) > 0);
           expect(await keys("", startAfter), startAfter).toEqual(expected);
           const inWal = expected.filter((key) => key.startsWith("wal/"));
           expect(await keys("wal/", startAfter), startAfter).toEqual(inWal);
-        }
+        };
+        await Promise.all(places.map(check));
       });
 
       test("may be left early, and of a store that is empty gives nothing", async () => {
