@@ -17,6 +17,23 @@ export type LockOutcome =
   /** The file cannot be opened for writing, so the lock that writing needs cannot be had. */
   | "read-only";
 
+/** What a VFS asks of its locks. `file` is what `open` returned. */
+export interface LockTable {
+  /** `key`: the file's device and inode (fileKey). */
+  open(path: string, key: string, fd: number, writable: boolean): LevelledFile;
+  close(file: LevelledFile): void;
+  lock(file: LevelledFile, level: number): LockOutcome;
+  unlock(file: LevelledFile, level: number): void;
+  /** Is there a writer? */
+  isReserved(file: LevelledFile): boolean;
+}
+
+export interface LevelledFile {
+  readonly path: string;
+  readonly inode: { readonly key: string };
+  level: number;
+}
+
 /** One open database file. Files that are one inode share the `inode`, whatever their names. */
 export interface LockedFile {
   readonly path: string;
@@ -43,7 +60,7 @@ const owners = new Map<string, FileLocks>();
  * The five lock levels among the connections of one instance of sqlite-wasm, as os_unix.c keeps them in unixInodeInfo
  * (its "unix-excl" flavour: one exclusive lock of the process instead of a system call for each level).
  */
-export class FileLocks {
+export class FileLocks implements LockTable {
   readonly #inodes = new Map<string, Inode>();
   readonly #options: LockOptions;
 
@@ -51,7 +68,6 @@ export class FileLocks {
     this.#options = options;
   }
 
-  /** `key`: the file's device and inode (fileKey). */
   open(path: string, key: string): LockedFile {
     let inode = this.#inodes.get(key);
     if (!inode) {
@@ -115,7 +131,7 @@ export class FileLocks {
     file.level = level;
   }
 
-  /** Is there a writer? Only among ourselves: nobody else can be one while we hold the operating system's lock. */
+  /** Only among ourselves: nobody else can be one while we hold the operating system's lock. */
   isReserved(file: LockedFile): boolean {
     return file.inode.level > SHARED;
   }

@@ -177,12 +177,25 @@ function take(
  * they stay when another descriptor of the same file is closed, and they conflict within one process too.
  * The library is loaded here, at first use: where it has no binary, everything that takes no lock still works.
  */
+export function nativeLocks(): NativeLocks {
+  native ??= createRequire(import.meta.url)("fs-native-extensions") as NativeLocks;
+  return native;
+}
+
+let native: NativeLocks | undefined;
+
+/** False where somebody holds a lock that conflicts. */
+export interface NativeLocks {
+  tryLock(fd: number, offset: number, length: number, options?: { readonly shared: boolean }): boolean;
+  /** From shared to exclusive; some systems lose the shared lock when it is refused. */
+  tryUpgradeLock(fd: number, offset: number, length: number): boolean;
+  tryDowngradeLock(fd: number, offset: number, length: number): boolean;
+  unlock(fd: number, offset: number, length: number): void;
+}
+
 function tryLock(fd: number, offset: number, length: number, options: { shared: boolean }): boolean {
-  const native = createRequire(import.meta.url)("fs-native-extensions") as {
-    tryLock(fd: number, offset: number, length: number, options: { shared: boolean }): boolean;
-  };
   try {
-    return native.tryLock(fd, offset, length, options);
+    return nativeLocks().tryLock(fd, offset, length, options);
   } catch (error) {
     // fcntl(2): a conflict is EAGAIN, which the library answers with false, or EACCES on some systems.
     if ((error as NodeJS.ErrnoException).code === "EACCES") return false;

@@ -183,7 +183,7 @@ export function ioMethods(state: VfsState) {
           words[arg] = locked && hasMoved(fs, file.path, locked.inode.key) ? 1 : 0;
           return 0;
         case SQLITE_FCNTL_VFSNAME:
-          return answerString(pArg, "sluice-node");
+          return answerString(pArg, state.name);
         case SQLITE_FCNTL_TEMPFILENAME:
           return answerString(pArg, temporaryPath());
         default:

@@ -3,13 +3,15 @@ import nodeFs from "node:fs";
 import type { Sqlite3Static, sqlite3_io_methods, sqlite3_vfs } from "@sqlite.org/sqlite-wasm";
 import { errorCode, LastError } from "./errno.ts";
 import { fileKey } from "./file-key.ts";
-import { FileLocks, type LockedFile } from "./file-locks.ts";
+import { FileLocks, type LevelledFile, type LockTable } from "./file-locks.ts";
 import type { LockOptions } from "./lock.ts";
+import { OsFileLocks } from "./os-locks.ts";
 import { ioMethods } from "./vfs-io.ts";
 import { OpenError, type OpenFile, openFile } from "./vfs-open.ts";
 import { resolveSymlinks, syncParent } from "./vfs-path.ts";
 
 const VFS_NAME = "sluice-node";
+const SHARED_VFS_NAME = "sluice-node-shared";
 
 /** A path and its terminating zero, as sqlite3_vfs.mxPathname counts it; SQLite itself leaves room for "-journal". */
 const MAX_PATH_BYTES = 4095;
@@ -47,14 +49,15 @@ export interface NodeVfsOptions extends LockOptions {
 
 /** What the methods of one installed VFS share. */
 export interface VfsState {
+  readonly name: string;
   readonly sqlite3: Sqlite3Static;
   readonly fs: VfsFileSystem;
-  readonly locks: FileLocks;
+  readonly locks: LockTable;
   readonly lastError: LastError;
   readonly heap: Heap;
   /** Indexed by the handle in the sqlite3_file, behind pMethods. No Map: a commit looks here a dozen times. */
   readonly files: (OpenFile | undefined)[];
-  readonly lockedFiles: (LockedFile | undefined)[];
+  readonly lockedFiles: (LevelledFile | undefined)[];
   /** The last SQLITE_BUSY came from another process, so that waiting can help. */
   waitCanHelp: boolean;
 }
@@ -90,12 +93,28 @@ export class Heap {
  * @returns the name, for `vfs` in `new sqlite3.oo1.DB({ filename, vfs })`. It is not made the default.
  */
 export function installNodeVfs(sqlite3: Sqlite3Static, options: NodeVfsOptions = {}): string {
+  const makeLocks = () => new FileLocks({ unsafeNoLock: options.unsafeNoLock });
+  return install(sqlite3, VFS_NAME, makeLocks, options.fs ?? nodeFs);
+}
+
+/** The same for databases in rollback mode that other processes have open too: it locks level by level (os-locks.ts). */
+export function installSharedNodeVfs(sqlite3: Sqlite3Static): string {
+  return install(sqlite3, SHARED_VFS_NAME, () => new OsFileLocks(), nodeFs);
+}
+
+function install(
+  sqlite3: Sqlite3Static,
+  name: string,
+  makeLocks: () => LockTable,
+  fs: VfsFileSystem,
+): string {
   const { capi, wasm } = sqlite3;
-  if (capi.sqlite3_vfs_find(VFS_NAME)) return VFS_NAME;
+  if (capi.sqlite3_vfs_find(name)) return name;
   const state: VfsState = {
+    name,
     sqlite3,
-    fs: options.fs ?? nodeFs,
-    locks: new FileLocks({ unsafeNoLock: options.unsafeNoLock }),
+    fs,
+    locks: makeLocks(),
     lastError: new LastError(),
     heap: new Heap(wasm),
     files: [],
@@ -109,13 +128,13 @@ export function installNodeVfs(sqlite3: Sqlite3Static, options: NodeVfsOptions =
   // struct sqlite3_file { const sqlite3_io_methods *pMethods; } and our handle behind it.
   vfs.$szOsFile = 8;
   vfs.$mxPathname = MAX_PATH_BYTES;
-  vfs.$zName = wasm.allocCString(VFS_NAME, false);
+  vfs.$zName = wasm.allocCString(name, false);
   // The declared types have i64 arguments as numbers; they come as BigInt.
   sqlite3.vfs.installVfs({
     io: { struct: io, methods: ioMethods(state) as unknown as Methods<sqlite3_io_methods> },
     vfs: { struct: vfs, methods: vfsMethods(state, io.pointer!) as unknown as Methods<sqlite3_vfs> },
   });
-  return VFS_NAME;
+  return name;
 }
 
 type Methods<T> = { [K in keyof T as K extends `x${string}` ? K : never]?: T[K] };
@@ -232,12 +251,17 @@ function vfsMethods(state: VfsState, pIoMethods: number) {
 /** Gives an open file its handle, and a main database its locks; where that fails, closes it. */
 function register(state: VfsState, file: OpenFile): number {
   const { capi } = state.sqlite3;
-  let locked: LockedFile | undefined;
+  let locked: LevelledFile | undefined;
   if (file.flags & capi.SQLITE_OPEN_MAIN_DB) {
     try {
       const stat = state.fs.fstatSync(file.fd, { bigint: true });
       if (stat.isDirectory()) throw Object.assign(new Error(`EISDIR: ${file.path}`), { code: "EISDIR" });
-      locked = state.locks.open(file.path, fileKey(stat));
+      locked = state.locks.open(
+        file.path,
+        fileKey(stat),
+        file.fd,
+        (file.flags & capi.SQLITE_OPEN_READWRITE) !== 0,
+      );
     } catch (error) {
       state.fs.closeSync(file.fd);
       throw error;

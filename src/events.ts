@@ -46,35 +46,38 @@ export interface ReplicatorEvents {
   error: unknown;
 }
 
-export class ReplicatorEvent<K extends keyof ReplicatorEvents> extends Event {
+/** An event of `Events`, which says for each name what its `detail` is. */
+export class TypedEvent<Events, K extends keyof Events & string> extends Event {
   constructor(
     override readonly type: K,
-    readonly detail: ReplicatorEvents[K],
+    readonly detail: Events[K],
   ) {
     super(type);
   }
 }
 
 /** An EventTarget whose listeners know their event's `detail`. */
-export class ReplicatorEventTarget {
+export class TypedEventTarget<Events> {
   readonly #target = new EventTarget();
 
-  addEventListener<K extends keyof ReplicatorEvents>(
+  addEventListener<K extends keyof Events & string>(
     type: K,
-    listener: (event: ReplicatorEvent<K>) => void,
+    listener: (event: TypedEvent<Events, K>) => void,
     options?: { once?: boolean; signal?: AbortSignal },
   ): void {
-    this.#target.addEventListener(type, listener as (event: Event) => void, options);
+    this.#target.addEventListener(type, listener as unknown as (event: Event) => void, options);
   }
 
-  removeEventListener<K extends keyof ReplicatorEvents>(
+  removeEventListener<K extends keyof Events & string>(
     type: K,
-    listener: (event: ReplicatorEvent<K>) => void,
+    listener: (event: TypedEvent<Events, K>) => void,
   ): void {
-    this.#target.removeEventListener(type, listener as (event: Event) => void);
+    this.#target.removeEventListener(type, listener as unknown as (event: Event) => void);
   }
 
-  protected emit<K extends keyof ReplicatorEvents>(type: K, detail: ReplicatorEvents[K]): void {
-    this.#target.dispatchEvent(new ReplicatorEvent(type, detail));
+  protected emit<K extends keyof Events & string>(type: K, detail: Events[K]): void {
+    this.#target.dispatchEvent(new TypedEvent(type, detail));
   }
 }
+
+export type ReplicatorEvent<K extends keyof ReplicatorEvents> = TypedEvent<ReplicatorEvents, K>;

@@ -3,7 +3,7 @@ import { mendRecord } from "./backlog.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { StateError } from "./errors.ts";
-import { type ReplicatorEvents, ReplicatorEventTarget } from "./events.ts";
+import { type ReplicatorEvents, TypedEventTarget } from "./events.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
 import type { RestoreOutcome } from "./restore-database.ts";
@@ -18,7 +18,7 @@ import type { ShimDatabase } from "./vfs/shim-database.ts";
  * Continuous replication of one database. Use it in the order `create`, `restore` if wanted, `start`, `openDatabase`,
  * `stop`. The subclasses of the entries know how to `create` one for Node or for the browser.
  */
-export class Replicator extends ReplicatorEventTarget {
+export class Replicator extends TypedEventTarget<ReplicatorEvents> {
   readonly #platform: Platform;
   readonly #store: ObjectStore;
   readonly #settings: Settings;

@@ -1,12 +1,11 @@
 import { assert } from "./assert.ts";
 import type { Awaitable } from "./cache/write-cache.ts";
 import { openChain } from "./chain.ts";
-import { BrokenReplicaError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
-import { lockBytePage } from "./format/layout.ts";
 import type { ByteRange, DecodedBlock, ObjectReader } from "./format/object-reader.ts";
 import type { Position } from "./format/position.ts";
+import { PageSet } from "./page-set.ts";
 import type { Plan } from "./plan.ts";
 import { prefetch } from "./prefetch.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -166,9 +165,7 @@ export async function writeBlocks(object: ObjectReader, group: FetchedGroup, pag
 class PageWriter implements PageSink {
   readonly #target: RestoreTarget;
   readonly #pageSize: number;
-  readonly #pageCount: number;
-  /** A bit for each page number: written, or not to be. */
-  readonly #done: Uint8Array;
+  readonly #pages: PageSet;
   #pageOne: Uint8Array | null = null;
   /** What the target is writing, the oldest first. */
   readonly #writing: Promise<void>[] = [];
@@ -177,18 +174,11 @@ class PageWriter implements PageSink {
   constructor(target: RestoreTarget, pageSize: number, pageCount: number) {
     this.#target = target;
     this.#pageSize = pageSize;
-    this.#pageCount = pageCount;
-    this.#done = new Uint8Array((pageCount >>> 3) + 1);
-    const excluded = lockBytePage(pageSize);
-    if (excluded <= pageCount) this.#mark(excluded); // stays a hole: zeros, as SQLite has it
+    this.#pages = new PageSet(pageSize, pageCount);
   }
 
   needs(pgno: number): boolean {
-    return pgno <= this.#pageCount && (this.#done[pgno >>> 3]! & (1 << (pgno & 7))) === 0;
-  }
-
-  #mark(pgno: number): void {
-    this.#done[pgno >>> 3]! |= 1 << (pgno & 7);
+    return this.#pages.needs(pgno);
   }
 
   /** Resolves when the next block may come, which is before this one is written. Throws for any block before, too. */
@@ -208,7 +198,7 @@ class PageWriter implements PageSink {
         const bytes = block.raw.subarray(from, from + run * this.#pageSize);
         this.#write(bytes, (pgno - 1) * this.#pageSize);
       }
-      for (let i = 0; i < run; i++) this.#mark(pgno + i);
+      for (let i = 0; i < run; i++) this.#pages.take(pgno + i);
       this.written += run;
       j += run;
     }
@@ -225,9 +215,7 @@ class PageWriter implements PageSink {
 
   /** Page 1 last: until it is there, nothing takes the file for a database. */
   async finish(replica: string): Promise<void> {
-    for (let pgno = 1; pgno <= this.#pageCount; pgno++)
-      if (this.needs(pgno))
-        throw new BrokenReplicaError(`${replica} has no object that holds page ${pgno}`, {});
+    this.#pages.requireAll(1, replica);
     while (this.#writing.length > 0) await this.#writing.shift();
     fault("restore:before-page-one");
     assert(this.#pageOne !== null, "page 1 is a page");
