@@ -1,10 +1,11 @@
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { readClaim } from "./claim.ts";
 import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { plan } from "./plan.ts";
-import { listReplica, openStored, readClaim } from "./replica.ts";
+import { listReplica, openStored } from "./replica.ts";
 import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
 import type { StartContext } from "./start.ts";
 import { checkTail } from "./tail.ts";

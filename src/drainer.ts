@@ -1,8 +1,9 @@
 import { assert } from "./assert.ts";
-import { Interruption, mergeBacklog } from "./backlog.ts";
 import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { type DrainContext, drain, pace, runSteps, type Steps } from "./drain.ts";
 import type { Codecs } from "./format/codecs.ts";
+import { Interruption } from "./interruption.ts";
+import { loadUpkeep } from "./load.ts";
 import type { Clock } from "./platform.ts";
 import type { Capture } from "./vfs/capture.ts";
 import type { WalReader } from "./wal/wal-reader.ts";
@@ -145,7 +146,8 @@ export class Drainer {
 
   /** Merges the backlog, unless a gate needs the cache before it is done. Returns whether it did. */
   async merge(): Promise<boolean> {
-    assert(!this.busy, "one writer of the cache at a time");
+    const { mergeBacklog } = await loadUpkeep();
+    if (this.busy) return false;
     const merge = new Interruption();
     this.#merge = merge;
     this.#taken = true;

@@ -92,6 +92,20 @@ export class PoolFullError extends SluiceError {
   }
 }
 
+/**
+ * A part of Sluice itself, which is loaded when it is needed, could not be: the network is away, or the server has another
+ * release by now. What needed it is tried again; where that does not help, the page has to be loaded anew. Nothing is lost.
+ */
+export class CodeUnavailableError extends SluiceError {
+  readonly code = "SLUICE_CODE_UNAVAILABLE";
+  override get name() {
+    return "CodeUnavailableError";
+  }
+  constructor(cause: unknown) {
+    super(`a part of sqlite-sluice could not be loaded: ${cause}`, { cause });
+  }
+}
+
 /** The local database cannot be used: not a database, unreadable, read-only, no space. The file was not changed. */
 export class LocalDatabaseError extends SluiceError {
   readonly code = "SLUICE_LOCAL_DATABASE";

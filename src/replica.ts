@@ -1,43 +1,14 @@
-import { BrokenReplicaError, StoreError } from "./errors.ts";
+import { type Claim, readClaim } from "./claim.ts";
+import { BrokenReplicaError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { openObject } from "./format/decode.ts";
 import { lineageKey, parseKey, snapshotPrefix } from "./format/keys.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
-import { collect, type ObjectInfo, type ObjectStore } from "./store/object-store.ts";
-
-/** Who began the history under a prefix: the contents of `lineage.json`, never changed once written. */
-export interface Claim {
-  readonly version: 1;
-  /** 32 hex digits. */
-  readonly lineage: string;
-  /** 32 hex digits. */
-  readonly writer: string;
-  /** Milliseconds since 1970. */
-  readonly created: number;
-}
-
-/** Bytes that a claim may have. */
-const CLAIM_LIMIT = 65536;
-
-/** The claim of a replica's prefix, or null where there is none. Throws BrokenReplicaError when it cannot be read. */
-export async function readClaim(store: ObjectStore, signal?: AbortSignal): Promise<Claim | null> {
-  let claim: Claim | null = null;
-  try {
-    const { size, body } = await store.get(lineageKey, { ...(signal && { signal }) });
-    if (size <= CLAIM_LIMIT) claim = parseClaim(new TextDecoder().decode(await collect(body, size)));
-    else for await (const _ of body) break; // Returned from, as a body must be.
-  } catch (error) {
-    if (error instanceof StoreError && error.kind === "not-found") return null;
-    throw error;
-  }
-  if (claim !== null) return claim;
-  throw new BrokenReplicaError(`${store.url} has a ${lineageKey} that is not a claim of this format`, {
-    key: lineageKey,
-  });
-}
+import { collect } from "./store/collect.ts";
+import type { ObjectInfo, ObjectStore } from "./store/object-store.ts";
 
 /**
- * The same where a history is about to be looked for or begun: objects without a claim are a broken replica, and must
+ * The claim, where a history is about to be looked for or begun: objects without a claim are a broken replica, and must
  * not be taken for none.
  */
 export async function findClaim(store: ObjectStore, signal?: AbortSignal): Promise<Claim | null> {
@@ -49,38 +20,6 @@ export async function findClaim(store: ObjectStore, signal?: AbortSignal): Promi
       if (parseKey(key) !== null)
         throw new BrokenReplicaError(`${store.url} holds ${key} but no ${lineageKey}`, { key: lineageKey });
   return null;
-}
-
-function parseClaim(text: string): Claim | null {
-  try {
-    const value = JSON.parse(text) as Partial<Claim> | null;
-    const id = /^[0-9a-f]{32}$/;
-    const valid =
-      value?.version === 1 &&
-      id.test(String(value.lineage)) &&
-      id.test(String(value.writer)) &&
-      Number.isSafeInteger(value.created);
-    return valid ? (value as Claim) : null;
-  } catch {
-    return null;
-  }
-}
-
-/**
- * Claims the prefix for a lineage. Returns the claim that stands there: ours, or the one that was first. An unclear
- * answer is safe, since the lineage id was saved locally before.
- */
-export async function claimReplica(store: ObjectStore, claim: Claim, signal?: AbortSignal): Promise<Claim> {
-  const body = new TextEncoder().encode(`${JSON.stringify(claim)}\n`);
-  try {
-    await store.put(lineageKey, body, { ifNoneMatch: "*", ...(signal && { signal }) });
-    return claim;
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
-  }
-  const standing = await readClaim(store, signal);
-  if (standing !== null) return standing;
-  throw new StoreError("unavailable", `${store.url}: ${lineageKey} exists but cannot be read`);
 }
 
 export interface SnapshotInfo extends ObjectInfo {

@@ -4,6 +4,7 @@ import type { PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { StateError } from "./errors.ts";
 import { type ReplicatorEvents, TypedEventTarget } from "./events.ts";
+import { loadRestore } from "./load.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
 import type { RestoreOutcome } from "./restore-database.ts";
@@ -63,7 +64,7 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
     this.#state = "restoring";
     try {
       this.#record = await mendRecord(this.#platform.cache, this.#record);
-      const { restoreDatabase } = await import("./restore-database.ts");
+      const { restoreDatabase } = await loadRestore();
       const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
       this.#record = record;
       return outcome;

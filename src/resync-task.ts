@@ -1,8 +1,8 @@
 import type { Drainer } from "./drainer.ts";
+import { loadUpkeep } from "./load.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
-import { resync } from "./resync.ts";
 import type { Capture } from "./vfs/capture.ts";
 
 export interface ResyncTaskOptions {
@@ -38,6 +38,7 @@ export class ResyncTask implements Task {
 
   async run(): Promise<void> {
     const { platform, local, capture, drainer, onDone } = this.#o;
+    const { resync } = await loadUpkeep();
     while (drainer.busy) await drainer.settled();
     const reason = drainer.record.resync;
     if (reason === undefined) return;

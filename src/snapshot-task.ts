@@ -1,12 +1,8 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
-import { CorruptObjectError, StoreError } from "./errors.ts";
-import type { Codecs } from "./format/codecs.ts";
-import { maxLevel, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
-import { type Position, samePosition } from "./format/position.ts";
+import { loadUpkeep } from "./load.ts";
 import type { Task } from "./loop.ts";
-import { openStored, parseSegments, parseSnapshots, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
-import type { ObjectStore } from "./store/object-store.ts";
-import { type SnapshotContext, type TakenSnapshot, takeSnapshot, writeMetadata } from "./take-snapshot.ts";
+import type { NewestSnapshot } from "./newest-snapshot.ts";
+import type { SnapshotContext, TakenSnapshot } from "./take-snapshot.ts";
 
 /** Bytes of segments that always may pile up before they outweigh a snapshot. */
 const FREE_SEGMENT_BYTES = 16 << 20;
@@ -26,7 +22,7 @@ export interface SnapshotTaskOptions {
 export class SnapshotTask implements Task {
   readonly #o: SnapshotTaskOptions;
   /** Undefined until the replica was asked; null: there is none. */
-  #newest: { readonly txid: number; readonly time: number; readonly size: number } | null | undefined;
+  #newest: NewestSnapshot | null | undefined;
   #bytesSince = 0;
   #wanted = false;
 
@@ -71,6 +67,7 @@ export class SnapshotTask implements Task {
     const wanted = this.#wanted;
     // Who wants one from here on wants another.
     this.#wanted = false;
+    const { takeSnapshot, writeMetadata } = await loadUpkeep();
     const taken = await takeSnapshot(context, signal).catch((error: unknown) => {
       this.#wanted ||= wanted;
       throw error;
@@ -84,65 +81,15 @@ export class SnapshotTask implements Task {
 
   async #look(): Promise<void> {
     const { context, signal } = this.#o;
-    const { store } = context;
-    const { clock, codecs } = context.platform;
-    const uploaded = context.uploadedPosition();
-    let newest: SnapshotInfo | null = null;
-    let last: SegmentInfo | null = null;
-    for await (const info of parseSnapshots(store.list(snapshotPrefix, { signal }))) newest = info;
-    if (newest !== null) {
-      const { txid } = newest;
-      const startAfter = txid === 0 ? {} : { startAfter: segmentKey(0, txid, txid) };
-      const later = store.list(segmentPrefix(0), { ...startAfter, signal });
-      for await (const info of parseSegments(later)) {
-        this.#bytesSince += info.size;
-        if (info.minTxid <= uploaded.txid) last = info;
-      }
-      // The store may have lost what we uploaded, or be another one meanwhile: from a snapshot on it restores again.
-      const whole =
-        newest.txid >= uploaded.txid ||
-        (last !== null && (await leadsTo(store, last, uploaded, codecs, signal))) ||
-        (await isCompacted(store, newest.txid, uploaded.txid, signal));
-      if (!whole) newest = null;
-    }
-    const time = Math.min(newest?.lastModified ?? 0, clock.now());
-    this.#newest = newest && { txid: newest.txid, time, size: newest.size };
+    const { store, platform } = context;
+    const { findNewestSnapshot } = await loadUpkeep();
+    const found = await findNewestSnapshot(store, platform, context.uploadedPosition(), signal);
+    this.#newest = found.newest;
+    this.#bytesSince += found.bytesSince;
   }
 
   failed(error: unknown): boolean {
     this.#o.onFailed(error);
     return true;
   }
-}
-
-/** Whether a segment ends exactly there. One that is gone or damaged does not. */
-async function leadsTo(
-  store: ObjectStore,
-  info: SegmentInfo,
-  position: Position,
-  codecs: Codecs,
-  signal: AbortSignal,
-): Promise<boolean> {
-  try {
-    return samePosition((await openStored(store, info, codecs, signal)).to, position);
-  } catch (error) {
-    if (error instanceof CorruptObjectError) return false;
-    if (error instanceof StoreError && error.kind === "not-found") return false;
-    throw error;
-  }
-}
-
-/** Whether a segment of a higher level ends with that transaction: compaction then took those of level 0. */
-async function isCompacted(
-  store: ObjectStore,
-  from: number,
-  txid: number,
-  signal: AbortSignal,
-): Promise<boolean> {
-  for (let level = 1; level <= maxLevel; level++) {
-    const startAfter = segmentKey(level, from + 1, from + 1);
-    for await (const info of parseSegments(store.list(segmentPrefix(level), { startAfter, signal })))
-      if (info.maxTxid === txid) return true;
-  }
-  return false;
 }

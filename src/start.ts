@@ -2,15 +2,10 @@ import { CACHE_LOST, type PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
-import { genesisPosition } from "./format/genesis.ts";
-import { randomId } from "./format/id.ts";
-import { samePosition } from "./format/position.ts";
+import { loadAdopt, loadRestore, loadUnproven } from "./load.ts";
 import { LocalDatabase } from "./local-database.ts";
-import { plan } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { recover } from "./recover.ts";
-import { findClaim, listReplica } from "./replica.ts";
-import { equalsReplica, readReplicaState } from "./resync.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import { Capture, walPosition } from "./vfs/capture.ts";
 import type { ShimVfs } from "./vfs/shim.ts";
@@ -25,8 +20,6 @@ export interface StartContext {
   readonly onUnknownLocal: Settings["onUnknownLocal"];
   readonly restoreOptions: RestoreOptions;
 }
-
-// What only a start may need, to restore or to adopt, is loaded when it does: bundles make it a chunk of its own.
 
 /** A database that is open and watched, and where capture stands in it. */
 export interface Started {
@@ -45,10 +38,8 @@ export async function start(context: StartContext, loaded: PositionRecord | null
   const { platform, onUnknownLocal } = context;
   let record = loaded;
   if (record?.resync === CACHE_LOST) record = await adoptAfterLoss(context, record);
-  else if (record !== null && onUnknownLocal !== "error") {
-    const { isFenced } = await import("./adopt.ts");
-    if (await isFenced(context, record)) record = await adopt(context, record);
-  }
+  else if (record !== null && onUnknownLocal !== "error" && (await isFenced(context, record)))
+    record = await adopt(context, record);
   if (platform.inspect() === "absent") record = await startWithoutDatabase(context, record);
   for (;;) {
     const fingerprint = platform.fingerprint();
@@ -81,16 +72,22 @@ export async function start(context: StartContext, loaded: PositionRecord | null
 /** The local database is older than what is recorded. Never leaves this file. */
 class LostCommits extends Error {}
 
+/** Nothing is decided where it cannot be asked: the application is not kept from its database. */
+async function isFenced(context: StartContext, record: PositionRecord): Promise<boolean> {
+  const adopting = await loadAdopt().catch(() => null);
+  return (await adopting?.isFenced(context, record)) ?? false;
+}
+
 /** The application decided which side counts where nothing proves it. */
 async function adopt(context: StartContext, record: PositionRecord | null): Promise<PositionRecord | null> {
-  const { adoptLocal, adoptRemote } = await import("./adopt.ts");
+  const { adoptLocal, adoptRemote } = await loadAdopt();
   return context.onUnknownLocal === "adopt-remote" ? adoptRemote(context) : adoptLocal(context, record);
 }
 
 /** What the application decided counts first: it may know better. */
 async function adoptAfterLoss(context: StartContext, record: PositionRecord): Promise<PositionRecord | null> {
   if (context.onUnknownLocal !== "error") return adopt(context, record);
-  const { adoptOwn } = await import("./adopt.ts");
+  const { adoptOwn } = await loadAdopt();
   return adoptOwn(context, record);
 }
 
@@ -101,13 +98,14 @@ async function startWithoutDatabase(
 ): Promise<PositionRecord | null> {
   const { platform, store, autoRestore, restoreOptions } = context;
   if (!autoRestore) {
+    const { findClaim } = await loadUnproven();
     if ((await findClaim(store, restoreOptions.signal)) === null) return null;
     throw new UnknownLocalHistoryError(
       `There is no database at ${platform.dbPath}, but ${store.url} holds a replica, and autoRestore is off. ` +
         "Call restore(), or replicate to another prefix.",
     );
   }
-  const { restoreDatabase } = await import("./restore-database.ts");
+  const { restoreDatabase } = await loadRestore();
   return (await restoreDatabase(context, record, restoreOptions)).record;
 }
 
@@ -118,7 +116,7 @@ async function replay(
   reason: string,
 ): Promise<PositionRecord> {
   const { platform, store, restoreOptions } = context;
-  const { restoreDatabase } = await import("./restore-database.ts");
+  const { restoreDatabase } = await loadRestore();
   const restored = await restoreDatabase(context, record, { ...restoreOptions, overwrite: true });
   if (restored.record !== null) return restored.record;
   throw new LocalDatabaseError(
@@ -127,78 +125,32 @@ async function replay(
   );
 }
 
-/** A database without any record: the beginning of a history, or a copy of what the replica holds. */
+/** A database without any record. */
 async function begin(context: StartContext, local: LocalDatabase): Promise<Started> {
-  const { platform, store, restoreOptions } = context;
-  const { cache, codecs, clock } = platform;
-  if (!local.checkpoint("TRUNCATE"))
-    throw new LocalDatabaseError(platform.dbPath, "its WAL cannot be checkpointed before replication begins");
-  const claim = await findClaim(store, restoreOptions.signal);
-  const time = clock.now();
-  let lineage = randomId();
-  let cached = genesisPosition(lineage, codecs);
-  let since = time;
-  if (claim !== null) {
-    const state = await knownState(context, local, claim.lineage);
-    lineage = claim.lineage;
-    cached = state.position;
-    since = Math.max(time, state.time);
-  }
-  const record: PositionRecord = {
-    version: 1,
-    lineage,
-    writer: randomId(),
-    cached,
-    pageCount: local.pageCount(),
-    pageSize: local.pageSize,
-    time: since,
-    wal: null,
-    fingerprint: platform.fingerprint(),
-  };
-  fault("start:before-record");
-  await cache.savePosition(record);
-  fault("start:after-record");
+  const { beginHistory } = await loadUnproven();
+  const record = await beginHistory(context, local);
   return { local, record, capture: captureFrom(context, local, record, null), resync: null };
 }
 
-/** The replica's newest state, if the local database is exactly that. Nobody can know otherwise which side is newer. */
-async function knownState(context: StartContext, local: LocalDatabase, lineage: string) {
-  const { platform, store, restoreOptions } = context;
-  const { codecs, sqlite3 } = platform;
-  const chosen = plan(await listReplica(store, restoreOptions.signal), store.url);
-  if (chosen !== null) {
-    const state = await readReplicaState(store, chosen, lineage, codecs, restoreOptions.signal);
-    if (equalsReplica(sqlite3, local.control, state, codecs)) return state;
-  }
-  throw new UnknownLocalHistoryError(
-    `${platform.dbPath} and ${store.url} both exist, differ, and nothing tells which is newer. ` +
-      "Decide with onUnknownLocal, or replicate to another prefix.",
-  );
-}
-
-/**
- * Whether the database still is just what the replica ends with, although nothing recorded here proves it: it was
- * restored, and the process ended before that was recorded, or it is a copy with another time.
- */
+/** A resync does not need to know, and the application is not kept from its database. */
 async function isUnchanged(
   context: StartContext,
   local: LocalDatabase,
   record: PositionRecord,
 ): Promise<boolean> {
-  const { platform, store, restoreOptions } = context;
-  const { codecs, sqlite3, cache } = platform;
-  const { signal } = restoreOptions;
-  if (record.resync !== undefined || local.header().maxFrame > 0 || cache.entries().length > 0) return false;
+  const { signal } = context.restoreOptions;
+  if (
+    record.resync !== undefined ||
+    local.header().maxFrame > 0 ||
+    context.platform.cache.entries().length > 0
+  )
+    return false;
   try {
-    const chosen = plan(await listReplica(store, signal), store.url);
-    if (chosen === null) return false;
-    const state = await readReplicaState(store, chosen, record.lineage, codecs, signal);
-    return (
-      samePosition(state.position, record.cached) && equalsReplica(sqlite3, local.control, state, codecs)
-    );
+    const { endsReplica } = await loadUnproven();
+    return await endsReplica(context, local, record);
   } catch {
     signal?.throwIfAborted();
-    return false; // A resync does not need to know.
+    return false;
   }
 }
 

@@ -1,7 +1,8 @@
+import { readClaim } from "./claim.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import { maxLevel, segmentKey, segmentPrefix, snapshotKey, snapshotPrefix } from "./format/keys.ts";
 import type { Position } from "./format/position.ts";
-import { parseSegments, parseSnapshots, readClaim } from "./replica.ts";
+import { parseSegments, parseSnapshots } from "./replica.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /**

@@ -1,10 +1,10 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
+import { loadUpkeep } from "./load.ts";
 import type { Task } from "./loop.ts";
 import type { Clock } from "./platform.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
-import { checkTail } from "./tail.ts";
 import { ensureClaim, type UploadContext, uploadHead } from "./upload.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -114,6 +114,7 @@ export class UploadTask implements Task {
   async #checkTail(): Promise<void> {
     const { context, clock, signal, uploaded } = this.#o;
     const at = clock.now();
+    const { checkTail } = await loadUpkeep();
     const pending = context.cache.entries().length > 0;
     await checkTail(context.store, context.claim.lineage, uploaded(), pending, signal);
     this.#tailKnownAt = at;

@@ -1,9 +1,10 @@
 import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
+import { type Claim, claimReplica } from "./claim.ts";
 import { ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { segmentKey } from "./format/keys.ts";
-import { type Claim, claimReplica, findSegment, openStored } from "./replica.ts";
+import { loadUpkeep } from "./load.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /** What an upload works with. */
@@ -52,6 +53,7 @@ async function send(
     await store.put(key, cache.read(entry), { ifNoneMatch: "*", ...(signal && { signal }) });
   } catch (error) {
     if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
+    const { requireOurs } = await loadUpkeep();
     await requireOurs(context, entry, key, signal);
   }
 }
@@ -67,22 +69,4 @@ export async function ensureClaim(context: UploadContext, signal?: AbortSignal):
     );
   fault("upload:after-claim");
   context.claimed = true;
-}
-
-/** The object under `key` is the entry itself, from an earlier try whose answer was lost. */
-async function requireOurs(
-  { store, codecs }: UploadContext,
-  entry: CacheEntry,
-  key: string,
-  signal?: AbortSignal,
-): Promise<void> {
-  const info = await findSegment(store, entry.from.txid + 1, key, signal);
-  if (info === null) throw new StoreError("unavailable", `${key} exists but is not listed`, { key });
-  const standing = await openStored(store, info, codecs, signal);
-  if (standing.id === entry.to.id) return;
-  throw new ReplicaFencedError(
-    `Another writer extended ${store.url} at transaction ${entry.from.txid + 1}. The local database still works; ` +
-      "what it holds beyond that transaction is not in the replica.",
-    { key, writer: standing.header.writer },
-  );
 }

@@ -1,5 +1,6 @@
 import type { SAHPoolUtil, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import { DatabaseInUseError, PoolFullError } from "../src/errors.ts";
+import { load } from "../src/load.ts";
 import { acquirePoolLock, type PoolLock, type PoolLockOptions } from "./lock.ts";
 import { requireOpfs } from "./opfs.ts";
 
@@ -99,7 +100,13 @@ function pause(pool: SAHPoolUtil): boolean {
 let module: Promise<Sqlite3Static> | undefined;
 
 function sharedModule(): Promise<Sqlite3Static> {
-  module ??= import("@sqlite.org/sqlite-wasm").then(({ default: init }) => init());
+  module ??= load(() => import("@sqlite.org/sqlite-wasm"))
+    .then(({ default: init }) => init())
+    .catch((error) => {
+      // It, or the WebAssembly that it fetches, may load the next time.
+      module = undefined;
+      throw error;
+    });
   return module;
 }
 

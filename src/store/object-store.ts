@@ -1,5 +1,7 @@
 import { StoreError } from "../errors.ts";
 
+export { collect } from "./collect.ts";
+
 /**
  * Where replicas live. Keys are relative to the replica's prefix, use `/`, and never begin with one; `checkKey` says
  * which are legal. Every method throws StoreError, the signal's reason when aborted (at once, even while a source is
@@ -83,25 +85,6 @@ export interface ObjectInfo {
 export interface StoreCapabilities {
   /** `atomic`: of several creators of one key exactly one wins. `none`: a check, then a put; two writers can collide. */
   readonly conditionalCreate: "atomic" | "none";
-}
-
-/** Collects a body into one array. Throws once more than `limit` bytes arrive, before they are kept. */
-export async function collect(body: AsyncIterable<Uint8Array>, limit: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    if (size > limit) throw new RangeError(`body is larger than ${limit} bytes`);
-    chunks.push(chunk);
-  }
-  if (chunks.length === 1) return chunks[0]!;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
 }
 
 /** At most 1,024 bytes of UTF-8, as S3 has it. */

@@ -1,5 +1,6 @@
 import { checkString, refuseUnknown } from "../config.ts";
 import { ConfigError } from "../errors.ts";
+import { load } from "../load.ts";
 import type { GatewayConfig } from "./gateway-config.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { S3StoreConfig } from "./s3-config.ts";
@@ -45,7 +46,7 @@ export async function openLocation(location: ReplicaLocation, schemes: StoreSche
   if (typeof replica === "string" && /^https?:/i.test(replica)) {
     for (const [field, value] of Object.entries({ s3Bucket, s3Prefix, s3 }))
       if (value !== undefined) throw new ConfigError(field, "is for a replica in S3 only");
-    const { GatewayStore } = await import("./gateway-store.ts");
+    const { GatewayStore } = await load(() => import("./gateway-store.ts"));
     return new GatewayStore(replica, gateway);
   }
   if (gateway !== undefined) throw new ConfigError("gateway", "is for a replica at https:// only");
@@ -53,7 +54,7 @@ export async function openLocation(location: ReplicaLocation, schemes: StoreSche
     if (replica !== undefined)
       throw new ConfigError("s3Bucket", "and replica are two ways to say the same; give one");
     const prefix = s3Prefix === undefined ? {} : { prefix: s3Prefix };
-    const { S3Store } = await import("./s3-store.ts");
+    const { S3Store } = await load(() => import("./s3-store.ts"));
     return new S3Store({ ...s3, bucket: s3Bucket, ...prefix }, schemes.s3Runtime);
   }
   if (s3Prefix !== undefined) throw new ConfigError("s3Prefix", "needs s3Bucket");
@@ -66,10 +67,9 @@ export async function openLocation(location: ReplicaLocation, schemes: StoreSche
 }
 
 async function openS3(url: string, s3: S3Options = {}, runtime: S3Runtime): Promise<ObjectStore> {
-  const [{ parseS3Url }, { S3Store }] = await Promise.all([
-    import("./s3-config.ts"),
-    import("./s3-store.ts"),
-  ]);
+  const [{ parseS3Url }, { S3Store }] = await load(() =>
+    Promise.all([import("./s3-config.ts"), import("./s3-store.ts")]),
+  );
   const fromUrl = parseS3Url(url);
   for (const field of Object.keys(s3))
     if (field in fromUrl) throw new ConfigError(`s3.${field}`, "is also in the replica's URL; give it once");

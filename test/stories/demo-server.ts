@@ -28,6 +28,8 @@ export class DemoServer {
   readonly #gateway: (request: Request) => Promise<Response>;
   readonly #server = createServer(toNodeListener((request) => this.#answer(request)));
   readonly #holds: { matches(key: string): boolean; reach(): void; released: Promise<void> }[] = [];
+  /** Files that are not there, by their paths. */
+  missing: RegExp | null = null;
   /** The caller's token has expired: 401. */
   expired = false;
 
@@ -88,7 +90,7 @@ export class DemoServer {
     if (pathname === EMPTY_PAGE) return new Response("", { headers: { "content-type": "text/html" } });
     const name = pathname === "/" ? "index.html" : pathname.slice(1);
     const bytes = await readFile(join(this.#demo, name)).catch(() => null);
-    if (bytes === null) return new Response(null, { status: 404 });
+    if (bytes === null || this.missing?.test(pathname)) return new Response(null, { status: 404 });
     return new Response(new Uint8Array(bytes), { headers: { "content-type": TYPES[extname(name)] ?? "" } });
   }
 }

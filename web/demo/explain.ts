@@ -76,6 +76,12 @@ const byCode: Readonly<Record<string, (error: ErrorFields) => Explanation>> = {
     detail: message,
     remedies: ["reload"],
   }),
+  SLUICE_CODE_UNAVAILABLE: ({ message }) => ({
+    title: "A part of this page could not be loaded",
+    advice: "What you write is kept here, and it is tried again. If the page has a new release, reload.",
+    detail: message,
+    remedies: ["reload"],
+  }),
   Offline: () => ({
     title: "You are offline",
     advice: "What you write is kept here and goes up when you are back.",

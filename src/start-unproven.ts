@@ -1,0 +1,79 @@
+import type { PositionRecord } from "./cache/write-cache.ts";
+import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
+import { fault } from "./faults.ts";
+import { genesisPosition } from "./format/genesis.ts";
+import { randomId } from "./format/id.ts";
+import { samePosition } from "./format/position.ts";
+import type { LocalDatabase } from "./local-database.ts";
+import { plan } from "./plan.ts";
+import { findClaim, listReplica } from "./replica.ts";
+import { equalsReplica, readReplicaState } from "./resync.ts";
+import type { StartContext } from "./start.ts";
+
+export { findClaim };
+
+/** A database without any record: the beginning of a history, or a copy of what the replica holds. */
+export async function beginHistory(context: StartContext, local: LocalDatabase): Promise<PositionRecord> {
+  const { platform, store, restoreOptions } = context;
+  const { cache, codecs, clock } = platform;
+  if (!local.checkpoint("TRUNCATE"))
+    throw new LocalDatabaseError(platform.dbPath, "its WAL cannot be checkpointed before replication begins");
+  const claim = await findClaim(store, restoreOptions.signal);
+  const time = clock.now();
+  let lineage = randomId();
+  let cached = genesisPosition(lineage, codecs);
+  let since = time;
+  if (claim !== null) {
+    const state = await knownState(context, local, claim.lineage);
+    lineage = claim.lineage;
+    cached = state.position;
+    since = Math.max(time, state.time);
+  }
+  const record: PositionRecord = {
+    version: 1,
+    lineage,
+    writer: randomId(),
+    cached,
+    pageCount: local.pageCount(),
+    pageSize: local.pageSize,
+    time: since,
+    wal: null,
+    fingerprint: platform.fingerprint(),
+  };
+  fault("start:before-record");
+  await cache.savePosition(record);
+  fault("start:after-record");
+  return record;
+}
+
+/** The replica's newest state, if the local database is exactly that. Nobody can know otherwise which side is newer. */
+async function knownState(context: StartContext, local: LocalDatabase, lineage: string) {
+  const { platform, store, restoreOptions } = context;
+  const { codecs, sqlite3 } = platform;
+  const chosen = plan(await listReplica(store, restoreOptions.signal), store.url);
+  if (chosen !== null) {
+    const state = await readReplicaState(store, chosen, lineage, codecs, restoreOptions.signal);
+    if (equalsReplica(sqlite3, local.control, state, codecs)) return state;
+  }
+  throw new UnknownLocalHistoryError(
+    `${platform.dbPath} and ${store.url} both exist, differ, and nothing tells which is newer. ` +
+      "Decide with onUnknownLocal, or replicate to another prefix.",
+  );
+}
+
+/**
+ * Whether the database still is just what the replica ends with, although nothing recorded here proves it: it was
+ * restored, and the process ended before that was recorded, or it is a copy with another time.
+ */
+export async function endsReplica(
+  { platform, store, restoreOptions }: StartContext,
+  local: LocalDatabase,
+  record: PositionRecord,
+): Promise<boolean> {
+  const { codecs, sqlite3 } = platform;
+  const { signal } = restoreOptions;
+  const chosen = plan(await listReplica(store, signal), store.url);
+  if (chosen === null) return false;
+  const state = await readReplicaState(store, chosen, record.lineage, codecs, signal);
+  return samePosition(state.position, record.cached) && equalsReplica(sqlite3, local.control, state, codecs);
+}

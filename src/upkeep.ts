@@ -1,0 +1,8 @@
+// What keeps a replica in shape beside the commits themselves, as one chunk: a replica that needs one of these soon needs
+// another, and each request costs more than the bytes.
+export { mergeBacklog } from "./merge-backlog.ts";
+export { findNewestSnapshot } from "./newest-snapshot.ts";
+export { resync } from "./resync.ts";
+export { checkTail } from "./tail.ts";
+export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";
+export { requireOurs } from "./taken-key.ts";
