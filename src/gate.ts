@@ -27,6 +27,8 @@ export interface GateOptions {
   readonly onCommit: () => void;
   readonly onFailure: (error: unknown) => void;
   readonly onResync: (reason: string) => void;
+  /** The WAL has no room to grow. Called inside a write. */
+  readonly onWalFull: () => void;
   readonly statusLine: () => string;
 }
 
@@ -40,6 +42,8 @@ export class RestartGate implements DatabasePolicy {
   readonly #options: GateOptions;
   /** A drain at the gate failed; until the loop's next try it is not repeated with every commit. */
   #failing = false;
+  /** Frames that the WAL has room for, where it met the end of it; then it cannot wait for a cache that fails. */
+  #room: number | null = null;
   /** Nobody will cache any more (stopped, fenced for good), or a resync is due anyway: the mark decides. */
   #open = false;
 
@@ -51,8 +55,13 @@ export class RestartGate implements DatabasePolicy {
     const { capture } = this.#options;
     if (this.#open) return this.#pass();
     if (capture.broken !== null) return this.#mark(capture.broken);
-    if (this.#failing) return this.#walExceeds(this.#options.walLimit) && this.#mark(CACHE_FAILED);
+    if (this.#failing) return this.#giveUpAtLimit();
     return this.#try(() => this.#drain());
+  }
+
+  /** The cache fails. Its commits wait in the WAL, as long as that may grow and can. */
+  #giveUpAtLimit(): boolean {
+    return this.#walExceeds(this.#room === null ? this.#options.walLimit : 0) && this.#mark(CACHE_FAILED);
   }
 
   #try(drain: () => boolean): boolean {
@@ -87,10 +96,10 @@ export class RestartGate implements DatabasePolicy {
    * the WAL alone, and that takes a record that names a frame of this WAL.
    */
   mayCheckpoint(asked: boolean): boolean {
-    const { capture, drainer, walLimit } = this.#options;
+    const { capture, drainer } = this.#options;
     if (this.#open || !capture.pending) return true;
     // What is not checkpointed is never restarted either: past the limit the mark lets both happen.
-    if (this.#failing) return this.#walExceeds(walLimit) && this.#mark(CACHE_FAILED);
+    if (this.#failing) return this.#giveUpAtLimit();
     if (!asked && !this.#walExceeds(DRAIN_AT)) return false;
     if (this.#recordsThisWal()) return true;
     return this.#try(() => drainer.drainNow(null));
@@ -104,8 +113,10 @@ export class RestartGate implements DatabasePolicy {
   }
 
   committed(): void {
-    const { capture, onCommit } = this.#options;
+    const { capture, onCommit, onWalFull } = this.#options;
     if (capture.broken !== null) this.#mark(capture.broken);
+    // Early, so that the next commits do not meet the end of it again.
+    if (this.#room !== null && this.#frames > this.#room / 2) onWalFull();
     onCommit();
   }
 
@@ -113,9 +124,29 @@ export class RestartGate implements DatabasePolicy {
     return this.#options.statusLine();
   }
 
-  /** The loop drained, or tries again: the gate may too. */
+  /** The loop is about to drain: the gate may too. */
   retry(): void {
     this.#failing = false;
+  }
+
+  /** The loop could not. Until its next try the gate does not try either; the WAL may have to make room now. */
+  failed(): void {
+    this.#failing = true;
+    if (this.#room !== null) this.#giveUpAtLimit();
+  }
+
+  walFull(): void {
+    this.#room = this.#frames;
+    this.#options.onWalFull();
+  }
+
+  /** The cache has room, and so has the WAL. */
+  forgetWalFull(): void {
+    this.#room = null;
+  }
+
+  get #frames(): number {
+    return this.#options.capture.captured.wal?.frame ?? 0;
   }
 
   /** From now on no commit is cached any more. */
@@ -124,8 +155,7 @@ export class RestartGate implements DatabasePolicy {
   }
 
   #walExceeds(bytes: number): boolean {
-    const { wal, pageSize } = this.#options.capture.captured;
-    return (wal?.frame ?? 0) * (pageSize + walFrameHeaderSize) > bytes;
+    return this.#frames * (this.#options.capture.captured.pageSize + walFrameHeaderSize) > bytes;
   }
 
   /** The mark is durable before the WAL goes; where it cannot be made, the WAL stays and grows. */

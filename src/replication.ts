@@ -53,6 +53,7 @@ export class Replication {
   /** Since when a commit waits to be drained; null when none does. */
   #commitAt: number | null = null;
   #lastError: unknown = null;
+  #makingRoom = false;
 
   constructor(options: ReplicationOptions) {
     this.#o = options;
@@ -82,6 +83,7 @@ export class Replication {
       onCommit: () => this.#noteCommit(),
       onFailure: fail,
       onResync: (reason) => this.#soon(() => emit("resync", { reason, phase: "needed" })),
+      onWalFull: () => this.#soon(() => void this.#makeRoom()),
       statusLine: options.statusLine,
     });
     const { lineage, writer } = record;
@@ -215,6 +217,24 @@ export class Replication {
     fault("drain:before-checkpoint");
     local.checkpoint("PASSIVE");
     fault("drain:after-checkpoint");
+  }
+
+  /**
+   * The WAL cannot grow, or soon cannot. What it holds is cached now; where the cache has no room either, a resync will carry it. Then it may
+   * begin anew, which takes no room at all.
+   */
+  async #makeRoom(): Promise<void> {
+    if (this.#makingRoom || this.#ending.signal.aborted) return;
+    this.#makingRoom = true;
+    try {
+      await this.#loop.run(this.#drains).catch(() => this.#gate.failed());
+      this.#o.started.local.checkpoint("PASSIVE");
+      if (this.#drainer.record.resync === undefined) this.#gate.forgetWalFull();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#makingRoom = false;
+    }
   }
 
   /** Requests cost, and many small segments as much as few. Where it fails they go up as they are. */

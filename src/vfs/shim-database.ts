@@ -32,6 +32,8 @@ export interface DatabasePolicy {
   mayCheckpoint(asked: boolean): boolean;
   /** Something was committed, and captured unless `broken` says why not. Called with the write lock just released. */
   committed(): void;
+  /** A write to the WAL found no room. The WAL itself can make some, where it may be restarted. */
+  walFull(): void;
   /** The answer of `PRAGMA sluice_status`: one line of JSON. */
   statusLine(): string;
 }

@@ -156,7 +156,9 @@ export class ShimVfs {
       connection: { shared: 0, exclusive: 0 },
       write: (from, amount, offset) => {
         const code = tables.base.xWrite(file, from, amount, BigInt(offset));
-        return (code & 0xff) === SQLITE_IOERR && this.isFull() ? SQLITE_FULL : code;
+        const full = code === SQLITE_FULL || ((code & 0xff) === SQLITE_IOERR && this.isFull());
+        if (full) database.policy?.walFull();
+        return full ? SQLITE_FULL : code;
       },
     });
     return SQLITE_OK;

@@ -88,6 +88,7 @@ export class ManualPolicy implements DatabasePolicy {
   mayRestart = () => this.restart();
   mayCheckpoint = () => this.checkpoint();
   committed = () => void this.commits++;
+  walFull = () => undefined;
   statusLine = () => "status";
 }
 
