@@ -1,4 +1,7 @@
 import { measureCommits, measureRequests } from "./commit.ts";
+import { measureMany } from "./peers/many.ts";
+import { measureStart } from "./peers/start.ts";
+import { makePeerDatabase, measureWrite } from "./peers/write.ts";
 import { measureCheck, measureRestore } from "./restore.ts";
 import { addSegments, measureDrain, measureSnapshot } from "./snapshot.ts";
 import { makeDatabase } from "./workload.ts";
@@ -13,6 +16,10 @@ export const measurements = {
   drain: measureDrain,
   restore: measureRestore,
   check: measureCheck,
+  makePeerDatabase,
+  write: measureWrite,
+  start: measureStart,
+  many: measureMany,
 };
 
 export type Measurements = typeof measurements;

@@ -30,14 +30,14 @@ export class StallProbe {
     if (this.#stalls.length % 50 === 0) this.#rss = Math.max(this.#rss, process.memoryUsage.rss());
   }
 
-  end(): { longestMs: number; nextLongestMs: number; over20Ms: number; peakRss: number } {
+  end(): { longestMs: number; nextLongestMs: number; over16Ms: number; peakRss: number } {
     this.#tick();
     clearInterval(this.#timer);
     const sorted = this.#stalls.sort((a, b) => b - a);
     return {
       longestMs: sorted[0] ?? 0,
       nextLongestMs: sorted[1] ?? 0,
-      over20Ms: sorted.filter((ms) => ms > 20).length,
+      over16Ms: sorted.filter((ms) => ms > 16).length,
       peakRss: this.#rss,
     };
   }

@@ -12,9 +12,21 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** The value that `part` of the values, from 0 to 1, are at most. */
+export function percentile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+}
+
 /** Median of the ratios of neighbours in time: what disturbs the machine disturbs both of a pair. */
 export function pairedRatio(base: readonly number[], ours: readonly number[]): number {
   return median(ours.map((value, i) => base[i]! / value));
+}
+
+/** The least and the greatest of those ratios. */
+export function spread(base: readonly number[], ours: readonly number[]): string {
+  const ratios = ours.map((value, i) => base[i]! / value);
+  return `${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)}`;
 }
 
 export function milliseconds(value: number): string {

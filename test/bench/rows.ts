@@ -36,7 +36,7 @@ export function commitRows(db: Database, count: number, seed: number, each?: (i:
 const TEXT_POOL = 32 << 20;
 
 /** Words by a skewed frequency, as language has them: zstd packs pages of it about two and a half times. */
-function makeText(random: () => number): string {
+export function textPool(random: () => number, bytes: number): string {
   const vocabulary = Array.from({ length: 30_000 }, () => {
     let word = "";
     const length = 2 + Math.floor(random() * 9);
@@ -44,7 +44,7 @@ function makeText(random: () => number): string {
     return word;
   });
   const words: string[] = [];
-  for (let size = 0; size < TEXT_POOL; ) {
+  for (let size = 0; size < bytes; ) {
     const word = vocabulary[Math.floor(random() ** 3 * vocabulary.length)]!;
     words.push(word);
     size += word.length + 1;
@@ -55,7 +55,7 @@ function makeText(random: () => number): string {
 /** Inserts rows of text until the database has grown by `bytes`. In one transaction; the caller's to commit. */
 export function fillWithText(db: Database, bytes: number, seed: number): void {
   const random = randomNumbers(seed);
-  const text = makeText(random);
+  const text = textPool(random, TEXT_POOL);
   db.exec("CREATE TABLE IF NOT EXISTS notes(id INTEGER PRIMARY KEY, title TEXT, body TEXT)");
   const insert = db.prepare("INSERT INTO notes(title, body) VALUES(?, ?)");
   for (let size = 0; size < bytes; ) {

@@ -4,11 +4,16 @@ import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { type S3Options, SqliteReplicator } from "../../../node/index.ts";
 import { type S3Server, startCeph } from "../../s3/ceph.ts";
 import type { BenchOptions, CaseResult } from "../main.ts";
-import { milliseconds, type Row } from "../report.ts";
+import { atMost, milliseconds, percentile, type Row } from "../report.ts";
+import { createDatabase, loadSqlite } from "../workload.ts";
 
 /** Milliseconds between two commits, on average: spread, so that they meet every phase of an interval. */
 const PAUSE_MS = 30;
-const BUCKET = "sluice-bench";
+export const BUCKET = "sluice-bench";
+
+export const lagSchema = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)";
+export const lagInsert = "INSERT INTO t(b) VALUES (hex(randomblob(50)))";
+const WAIT_GOAL_MS = 30;
 
 /** How long a commit takes to be in a real S3 server on this machine: by the intervals, and when somebody waits for it. */
 export async function lagCase({ directory, commits }: BenchOptions): Promise<CaseResult> {
@@ -23,14 +28,27 @@ export async function lagCase({ directory, commits }: BenchOptions): Promise<Cas
       data[`interval ${intervalMs}`] = lags;
     }
     const waits = await measureWaits(directory, s3, commits / 100);
-    rows.push({ what: "waitUntilUploaded() after a commit", value: percentiles(waits) });
+    rows.push(
+      atMost(
+        "waitUntilUploaded() after a commit, p50",
+        percentile(waits, 0.5),
+        WAIT_GOAL_MS,
+        milliseconds,
+        percentiles(waits),
+      ),
+    );
     return { rows, data: { ...data, waits } };
   } finally {
     await ceph.stop();
   }
 }
 
-async function makeBucket({ endpoint, region, accessKeyId, secretAccessKey }: S3Server): Promise<S3Options> {
+export async function makeBucket({
+  endpoint,
+  region,
+  accessKeyId,
+  secretAccessKey,
+}: S3Server): Promise<S3Options> {
   const s3 = { endpoint, region, credentials: { accessKeyId, secretAccessKey }, forcePathStyle: true };
   const client = new S3Client(s3);
   await client.send(new CreateBucketCommand({ Bucket: BUCKET }));
@@ -39,8 +57,12 @@ async function makeBucket({ endpoint, region, accessKeyId, secretAccessKey }: S3
 }
 
 async function begin(directory: string, s3: S3Options, name: string, intervalMs: number) {
+  const dbPath = join(directory, `${name}.db`);
+  await createDatabase(dbPath, lagSchema);
+  const { sqlite3 } = await loadSqlite();
   const replicator = await SqliteReplicator.create({
-    dbPath: join(directory, `${name}.db`),
+    dbPath,
+    sqlite3,
     s3Bucket: BUCKET,
     s3Prefix: name,
     s3,
@@ -49,10 +71,9 @@ async function begin(directory: string, s3: S3Options, name: string, intervalMs:
   });
   await replicator.start();
   const db = replicator.openDatabase();
-  db.exec("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)");
   await replicator.snapshot();
   const commit = (): number => {
-    db.exec("INSERT INTO t(b) VALUES (hex(randomblob(50)))");
+    db.exec(lagInsert);
     return performance.now();
   };
   const end = async () => {
@@ -63,13 +84,15 @@ async function begin(directory: string, s3: S3Options, name: string, intervalMs:
 }
 
 /** From each commit to the event of the upload that carried it. */
-async function measureLag(
+export async function measureLag(
   directory: string,
   s3: S3Options,
   intervalMs: number,
   count: number,
+  phase: (name: "begin" | "idle") => Promise<void> = async () => {},
 ): Promise<number[]> {
-  const { replicator, commit, end } = await begin(directory, s3, `lag-${intervalMs}`, intervalMs);
+  const name = `lag-${intervalMs}-${Math.random()}`;
+  const { replicator, commit, end } = await begin(directory, s3, name, intervalMs);
   const waiting = new Map<number, number>();
   const lags: number[] = [];
   replicator.addEventListener("upload", ({ detail }) => {
@@ -80,14 +103,22 @@ async function measureLag(
       waiting.delete(txid);
     }
   });
+  await phase("begin");
   for (let i = 0; i < count; i++) {
     const at = commit();
     waiting.set(replicator.status().captured, at);
-    await sleep(Math.random() * 2 * PAUSE_MS);
+    await pauseBetweenCommits();
   }
-  await replicator.waitUntilUploaded();
+  // Nobody hurries it, or the last ones would be there too early.
+  while (waiting.size > 0)
+    await new Promise((resolve) => replicator.addEventListener("upload", resolve, { once: true }));
+  await phase("idle");
   await end();
   return lags;
+}
+
+export function pauseBetweenCommits(): Promise<void> {
+  return sleep(Math.random() * 2 * PAUSE_MS);
 }
 
 async function measureWaits(directory: string, s3: S3Options, count: number): Promise<number[]> {
@@ -103,8 +134,6 @@ async function measureWaits(directory: string, s3: S3Options, count: number): Pr
 }
 
 function percentiles(values: readonly number[]): string {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (part: number) =>
-    milliseconds(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!);
-  return `p50 ${at(0.5)}, p99 ${at(0.99)} (${sorted.length} commits)`;
+  const at = (part: number) => milliseconds(percentile(values, part));
+  return `p50 ${at(0.5)}, p99 ${at(0.99)} (${values.length} commits)`;
 }
