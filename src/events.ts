@@ -28,10 +28,18 @@ export interface CacheOverflowEvent {
   /** Bytes of segments that were given up; a resync makes up for them. */
   readonly droppedBytes: number;
 }
-export interface ResyncEvent {
-  readonly reason: string;
-  readonly phase: "needed" | "done";
-}
+/** Local history could not be followed. `needed`: it is marked. `done`: one segment, now cached, makes up for it. */
+export type ResyncEvent =
+  | { readonly reason: string; readonly phase: "needed" }
+  | {
+      readonly reason: string;
+      readonly phase: "done";
+      /** Pages in that segment, of how many of the database: those that differed from the replica. */
+      readonly pages: number;
+      readonly pageCount: number;
+      /** Why all pages had to go; null where the replica could be compared with. */
+      readonly whole: string | null;
+    };
 
 /** The events of a replicator, by name. */
 export interface ReplicatorEvents {

@@ -125,15 +125,22 @@ export class Replication {
     this.#drains = { holding: true, due: () => this.#drainDue(), run: () => this.#drain(), failed };
     this.#resyncs = new ResyncTask({
       platform,
+      store,
       local,
       capture,
       drainer: this.#drainer,
+      signal,
       paused: () => this.#uploads.fenced !== null,
-      onDone: (reason) => {
+      onDone: (done) => {
         this.#commitAt = capture.pending ? clock.now() : null;
-        emit("resync", { reason, phase: "done" });
+        // What could not be read cannot be restored either, until there is a snapshot behind it.
+        if (done.whole !== null) this.#snapshots.want();
+        emit("resync", done);
       },
-      onFailed: fail,
+      onFailed: (error) => {
+        if (error instanceof ReplicaFencedError) this.#uploads.fence(error);
+        fail(error);
+      },
     });
     const overflows = new OverflowTask({
       platform,
@@ -319,8 +326,8 @@ export class Replication {
     try {
       await this.#loop.run(this.#drains);
       await this.#waitFor(this.#o.started.capture.captured.txid, this.#ending.signal);
-      // Without a first snapshot nothing can be restored.
-      if (this.#snapshots.newest === null) await this.#loop.run(this.#snapshots);
+      // Without a first snapshot nothing can be restored, nor without one behind what is damaged.
+      if (this.#snapshots.holding) await this.#loop.run(this.#snapshots);
     } catch (error) {
       this.#lastError = error;
     } finally {

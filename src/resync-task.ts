@@ -1,22 +1,29 @@
 import type { Drainer } from "./drainer.ts";
+import type { ResyncEvent } from "./events.ts";
 import { loadUpkeep } from "./load.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
+import type { ObjectStore } from "./store/object-store.ts";
 import type { Capture } from "./vfs/capture.ts";
 
 export interface ResyncTaskOptions {
   readonly platform: Platform;
+  readonly store: ObjectStore;
   readonly local: LocalDatabase;
   readonly capture: Capture;
   readonly drainer: Drainer;
+  readonly signal: AbortSignal;
   /** No resync can be made as things stand. */
   readonly paused: () => boolean;
-  readonly onDone: (reason: string) => void;
+  readonly onDone: (done: ResyncEvent & { readonly phase: "done" }) => void;
   readonly onFailed: (error: unknown) => void;
 }
 
-/** Begins again with all of the database as one segment, read in one transaction as a snapshot is, where a mark asks for it. */
+/**
+ * Begins again where a mark asks for it: appends what the database, read in one transaction as a snapshot is, has and the
+ * replica has not.
+ */
 export class ResyncTask implements Task {
   readonly holding = true;
   readonly #o: ResyncTaskOptions;
@@ -26,8 +33,8 @@ export class ResyncTask implements Task {
   }
 
   /**
-   * Waits until the backlog is up: made while the store is away a resync would only fill the cache, which may be what made
-   * it necessary.
+   * Waits until the backlog is up: only then the replica is where the segment begins. And made while the store is away it
+   * would only fill the cache, which may be what made it necessary.
    */
   due(): number | null {
     const { platform, drainer, paused } = this.#o;
@@ -37,25 +44,33 @@ export class ResyncTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { platform, local, capture, drainer, onDone } = this.#o;
-    const { resync } = await loadUpkeep();
+    const { platform, store, local, drainer, capture, signal, onDone, onFailed } = this.#o;
+    const { readResyncBase, resync } = await loadUpkeep();
     while (drainer.busy) await drainer.settled();
-    const reason = drainer.record.resync;
-    if (reason === undefined) return;
+    const { resync: reason, cached: from, lineage } = drainer.record;
+    if (reason === undefined || platform.cache.entries().length > 0) return;
+    // Before the database is looked at, so that no transaction holds up its WAL meanwhile.
+    const base = await readResyncBase(store, lineage, from, platform.codecs, signal);
+    if (base.whole !== null && base.damage !== null) onFailed(base.damage);
+    while (drainer.busy) await drainer.settled();
     const { db, pageCount } = local.beginRead();
+    let pages = 0;
     try {
       const at = capture.skip(local.header(), pageCount);
       const fingerprint = at.wal === null ? platform.fingerprint() : null;
-      const from = platform.cache.entries().at(-1)?.to ?? drainer.record.cached;
       const context = { ...platform, record: drainer.record };
-      await drainer.exclusively(() => resync(context, db, from, at, fingerprint));
+      await drainer.exclusively(async () => {
+        const resynced = await resync(context, db, from, at, fingerprint, base.state);
+        pages = resynced.pages;
+        return resynced.record;
+      });
     } catch (error) {
       capture.giveUp(reason);
       throw error;
     } finally {
       local.endRead(db);
     }
-    onDone(reason);
+    onDone({ reason, phase: "done", pages, pageCount, whole: base.whole });
   }
 
   failed(error: unknown): boolean {

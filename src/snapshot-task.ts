@@ -25,6 +25,8 @@ export class SnapshotTask implements Task {
   #newest: NewestSnapshot | null | undefined;
   #bytesSince = 0;
   #wanted = false;
+  /** One that is wanted is being taken. */
+  #pursued = false;
 
   constructor(options: SnapshotTaskOptions) {
     this.#o = options;
@@ -34,9 +36,9 @@ export class SnapshotTask implements Task {
     return this.#newest ?? null;
   }
 
-  /** The first snapshot is worth staying alive for: without one nothing can be restored. */
+  /** One that is wanted is worth staying alive for, and the first: without one nothing can be restored. */
   get holding(): boolean {
-    return this.#wanted || !this.#newest;
+    return this.#wanted || this.#pursued || !this.#newest;
   }
 
   /** The next run takes a snapshot, due or not. */
@@ -67,11 +69,16 @@ export class SnapshotTask implements Task {
     const wanted = this.#wanted;
     // Who wants one from here on wants another.
     this.#wanted = false;
+    this.#pursued = wanted;
     const { takeSnapshot, writeMetadata } = await loadUpkeep();
-    const taken = await takeSnapshot(context, signal).catch((error: unknown) => {
-      this.#wanted ||= wanted;
-      throw error;
-    });
+    const taken = await takeSnapshot(context, signal)
+      .catch((error: unknown) => {
+        this.#wanted ||= wanted;
+        throw error;
+      })
+      .finally(() => {
+        this.#pursued = false;
+      });
     this.#bytesSince -= before;
     this.#newest = { txid: taken.position.txid, time: context.platform.clock.now(), size: taken.size };
     onTaken(taken);

@@ -7,7 +7,7 @@ import { samePosition } from "./format/position.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import { plan } from "./plan.ts";
 import { findClaim, listReplica } from "./replica.ts";
-import { equalsReplica, readReplicaState } from "./resync.ts";
+import { equalsReplica, readReplicaState } from "./replica-state.ts";
 import type { StartContext } from "./start.ts";
 
 export { findClaim };

@@ -4,7 +4,7 @@ import type { StoreCapabilities } from "./store/object-store.ts";
 export interface ReplicationStatus {
   /**
    * `created`: not started. `running`: all is well, or being retried (see `lastError`). `resync`: local history could not
-   * be followed, a segment with all of the database is under way. `fenced`: another writer took over, nothing is
+   * be followed, a segment with what differs from the replica is under way. `fenced`: another writer took over, nothing is
    * uploaded any more. `stopped`.
    */
   readonly state: "created" | "running" | "resync" | "fenced" | "stopped";

@@ -3,6 +3,7 @@
 export { mergeBacklog } from "./merge-backlog.ts";
 export { findNewestSnapshot } from "./newest-snapshot.ts";
 export { resync } from "./resync.ts";
+export { readResyncBase } from "./resync-base.ts";
 export { checkTail } from "./tail.ts";
 export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";
 export { requireOurs } from "./taken-key.ts";

@@ -123,11 +123,15 @@ export class UploadTask implements Task {
   failed(error: unknown): boolean {
     this.failures += 1;
     this.#impatient.fail(error);
-    if (error instanceof ReplicaFencedError) {
-      this.fenced = error;
-      this.#waiters.fail(error);
-    }
+    if (error instanceof ReplicaFencedError) this.fence(error);
     this.#o.onFailed(error);
     return this.fenced === null;
+  }
+
+  /** Another writer has extended the replica: nothing is uploaded any more. */
+  fence(error: ReplicaFencedError): void {
+    this.fenced = error;
+    this.#waiters.fail(error);
+    this.#impatient.fail(error);
   }
 }

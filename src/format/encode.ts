@@ -61,7 +61,9 @@ export class ObjectEncoder {
     this.entrySize = entrySize(header);
     this.lockBytePage = lockBytePage(header.pageSize);
     this.blockLength = blockPrefix(header, 0);
-    this.index = new IndexBuilder(header.kind === "snapshot" ? header.pageCount : this.perBlock);
+    const { pageCount } = header;
+    const expected = header.kind === "snapshot" ? pageCount : Math.min(this.perBlock, pageCount);
+    this.index = new IndexBuilder(expected, pageCount);
     this.block = new Uint8Array(this.blockLength + this.perBlock * this.entrySize);
     this.wal = isSegment(this.header) ? segmentWalHeader(this.header, codecs) : null;
     if (this.wal) encodeWalHeader(this.block, this.wal, this.checksum);

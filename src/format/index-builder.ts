@@ -8,16 +8,20 @@ export class IndexBuilder {
   private entryCount = 0;
   private blockCount = 0;
 
-  /** `expected`: number of pages, where it is known. */
-  constructor(expected: number) {
+  /** `expected`: number of pages, where it is known. `most`: pages that there can be. */
+  constructor(
+    expected: number,
+    private readonly most: number,
+  ) {
     this.pgnos = new Uint32Array(expected);
     this.hashes = new BigUint64Array(expected);
   }
 
   addPage(pgno: number, hash: bigint): void {
     if (this.entryCount === this.pgnos.length) {
-      this.pgnos = grow(this.pgnos, new Uint32Array(2 * this.entryCount));
-      this.hashes = grow(this.hashes, new BigUint64Array(2 * this.entryCount));
+      const next = Math.min(2 * this.entryCount, this.most);
+      this.pgnos = grow(this.pgnos, new Uint32Array(next));
+      this.hashes = grow(this.hashes, new BigUint64Array(next));
     }
     this.pgnos[this.entryCount] = pgno;
     this.hashes[this.entryCount++] = hash;
