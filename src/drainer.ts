@@ -19,6 +19,11 @@ export interface DrainerOptions {
   readonly onCached: (entry: CacheEntry) => void;
 }
 
+/** A cached position that somebody names. */
+export interface Pin {
+  readonly txid: number;
+}
+
 /**
  * One drain at a time, whoever asks: the loop, step by step between turns of the event loop, or the restart gate, all at
  * once inside a lock request. A drain that the loop has begun is then simply finished by the gate.
@@ -31,7 +36,7 @@ export class Drainer {
   /** The merge that has taken it, and that a gate may interrupt. */
   #merge: Interruption | null = null;
   #waiting: (() => void)[] = [];
-  #pinned: number | null = null;
+  readonly #pins = new Set<Pin>();
 
   constructor(options: DrainerOptions) {
     this.#options = options;
@@ -123,25 +128,34 @@ export class Drainer {
     }
   }
 
-  /** The newest record, whose position keeps its id until `unpin`: a merge would give the end of what it merges another. */
-  pin(): PositionRecord {
-    assert(!this.busy && this.#pinned === null, "one position is pinned at a time, while nothing is written");
-    this.#pinned = this.#record.cached.txid;
-    return this.#record;
+  /** The newest record's position keeps its id until `unpin`: a merge would give the end of what it merges another. */
+  pin(): Pin {
+    assert(!this.busy, "a position is pinned while nothing is written");
+    const pin = { txid: this.#record.cached.txid };
+    this.#pins.add(pin);
+    return pin;
   }
 
-  unpin(): void {
-    this.#pinned = null;
+  unpin(pin: Pin): void {
+    this.#pins.delete(pin);
   }
 
   /** False once the pinned position will not be in the store. */
-  get pinned(): boolean {
-    return this.#pinned !== null;
+  holds(pin: Pin): boolean {
+    return this.#pins.has(pin);
   }
 
-  /** What is cached behind a transaction is to be dropped, and a pinned position with it. */
+  /** What is cached behind a transaction is to be dropped, and pinned positions with it. */
   dropBehind(txid: number): void {
-    if ((this.#pinned ?? 0) > txid) this.unpin();
+    for (const pin of this.#pins) if (pin.txid > txid) this.#pins.delete(pin);
+  }
+
+  /** Nothing can be followed from here on: durable when it returns, and from then on nothing is drained until a resync. */
+  markResync(reason: string): void {
+    assert(!this.busy, "a resync is marked while nothing is written");
+    this.#options.cache.markResync(reason);
+    this.adopt({ ...this.#record, resync: reason });
+    this.#options.capture.giveUp(reason);
   }
 
   /** Merges the backlog, unless a gate needs the cache before it is done. Returns whether it did. */
@@ -152,7 +166,8 @@ export class Drainer {
     this.#merge = merge;
     this.#taken = true;
     try {
-      const context = { ...this.#options, record: this.#record, keepUpTo: this.#pinned ?? 0 };
+      const keepUpTo = Math.max(0, ...[...this.#pins].map(({ txid }) => txid));
+      const context = { ...this.#options, record: this.#record, keepUpTo };
       return await mergeBacklog(context, merge, (record) => this.adopt(record));
     } finally {
       if (!merge.given) this.#interrupt(merge);

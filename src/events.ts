@@ -1,3 +1,4 @@
+import type { Audit } from "./audit.ts";
 import type { SluiceError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
 
@@ -24,6 +25,8 @@ export interface SnapshotProgressEvent {
   readonly pages: number;
   readonly totalPages: number;
 }
+/** Before a snapshot at `position` is published, it is compared with what the replica's objects add up to. */
+export type AuditEvent = Audit & { readonly position: Position };
 export interface CacheOverflowEvent {
   /** Bytes of segments that were given up; a resync makes up for them. */
   readonly droppedBytes: number;
@@ -47,6 +50,7 @@ export interface ReplicatorEvents {
   upload: UploadEvent;
   snapshot: SnapshotEvent;
   "snapshot-progress": SnapshotProgressEvent;
+  audit: AuditEvent;
   "cache-overflow": CacheOverflowEvent;
   resync: ResyncEvent;
   fenced: SluiceError;

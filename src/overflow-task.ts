@@ -2,12 +2,10 @@ import { dropBacklog } from "./backlog.ts";
 import type { Drainer } from "./drainer.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
-import type { Capture } from "./vfs/capture.ts";
 
 export interface OverflowTaskOptions {
   readonly platform: Platform;
   readonly drainer: Drainer;
-  readonly capture: Capture;
   /** Bytes that the cache may hold. */
   readonly maxCacheSize: number;
   /** Called when the backlog was dropped; a resync is marked. */
@@ -39,17 +37,15 @@ export class OverflowTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { platform, drainer, capture, maxCacheSize, onOverflow } = this.#o;
+    const { platform, drainer, maxCacheSize, onOverflow } = this.#o;
     if (drainer.busy) return;
     while (!drainer.busy && this.#bytes > maxCacheSize / 2) if (!(await drainer.merge())) break;
     const before = this.#bytes;
     const { cache } = platform;
     if (drainer.busy || before <= maxCacheSize || cache.entries().length < 2) return;
     const reason = `the write cache held more than ${maxCacheSize} bytes`;
-    cache.markResync(reason);
     // From here on nothing continues what is dropped, also where that fails.
-    drainer.adopt({ ...drainer.record, resync: reason });
-    capture.giveUp(reason);
+    drainer.markResync(reason);
     drainer.dropBehind(cache.entries()[0]!.to.txid);
     await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason));
     onOverflow(before - this.#bytes, reason);

@@ -3,6 +3,7 @@ export type { CacheEntry } from "./cache/write-cache.ts";
 export type { CommonConfig, Logger, RestoreOptions } from "./config.ts";
 export * from "./errors.ts";
 export type {
+  AuditEvent,
   CacheOverflowEvent,
   ReplicatorEvent,
   ReplicatorEvents,

@@ -2,7 +2,7 @@ import type { CacheEntry } from "./cache/write-cache.ts";
 import type { Settings } from "./config.ts";
 import { Drainer } from "./drainer.ts";
 import { ReplicaFencedError, StateError } from "./errors.ts";
-import type { ReplicatorEvents } from "./events.ts";
+import type { AuditEvent, ReplicatorEvents } from "./events.ts";
 import { fault } from "./faults.ts";
 import type { Position } from "./format/position.ts";
 import { RestartGate } from "./gate.ts";
@@ -53,6 +53,7 @@ export class Replication {
   /** Since when a commit waits to be drained; null when none does. */
   #commitAt: number | null = null;
   #lastError: unknown = null;
+  #lastAudit: ReplicationStatus["lastAudit"] = null;
   #makingRoom = false;
 
   constructor(options: ReplicationOptions) {
@@ -106,6 +107,8 @@ export class Replication {
         capture,
         drainer: this.#drainer,
         onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
+        onAudit: (audit) => this.#noteAudit(audit),
+        requireResync: (reason) => this.#requireResync(reason),
         uploadedPosition: () => this.#uploadedPosition,
         uploaded: async (txid) => {
           await this.#uploads.claim();
@@ -145,7 +148,6 @@ export class Replication {
     const overflows = new OverflowTask({
       platform,
       drainer: this.#drainer,
-      capture,
       maxCacheSize: settings.maxCacheSize,
       onOverflow: (droppedBytes, reason) => {
         emit("cache-overflow", { droppedBytes });
@@ -182,6 +184,22 @@ export class Replication {
   #noteUploaded(entry: CacheEntry, key: string): void {
     this.#snapshots.uploaded(entry);
     this.#o.emit("upload", { key, position: entry.to, size: entry.size });
+  }
+
+  #noteAudit(audit: AuditEvent): void {
+    const { position, outcome } = audit;
+    this.#lastAudit = { txid: position.txid, time: this.#o.platform.clock.now(), outcome };
+    this.#o.emit("audit", audit);
+    // Where it differs, the snapshot itself fails.
+    if (audit.outcome === "unreadable") this.#fail(audit.error);
+  }
+
+  async #requireResync(reason: string): Promise<void> {
+    while (this.#drainer.busy) await this.#drainer.settled();
+    if (this.#drainer.record.resync !== undefined) return;
+    this.#drainer.markResync(reason);
+    this.#o.emit("resync", { reason, phase: "needed" });
+    this.#loop.wake();
   }
 
   /** For notes made inside SQLite's calls: listeners run outside of them. */
@@ -311,6 +329,7 @@ export class Replication {
       pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
       oldestUnuploadedAgeMs: oldest === null ? 0 : Math.max(0, platform.clock.now() - oldest),
       lastSnapshot: newest && { txid: newest.txid, time: newest.time },
+      lastAudit: this.#lastAudit,
       lastUploadTime: this.#uploads.lastUploadTime,
       failedUploads: this.#uploads.failures,
       walFrames: captured.wal?.frame ?? 0,

@@ -266,6 +266,7 @@ function statusBeforeStart({ cache }: Platform, record: PositionRecord | null): 
     pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
     oldestUnuploadedAgeMs: 0,
     lastSnapshot: null,
+    lastAudit: null,
     lastUploadTime: null,
     failedUploads: 0,
     walFrames: 0,

@@ -1,4 +1,5 @@
-import { BrokenReplicaError, CorruptObjectError, type SluiceError } from "./errors.ts";
+import { isDamage } from "./damage.ts";
+import { BrokenReplicaError, type SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { type Position, samePosition } from "./format/position.ts";
 import { plan } from "./plan.ts";
@@ -37,11 +38,6 @@ export async function readResyncBase(
     if (!isDamage(error)) throw error;
     return { state: null, whole: error.message, damage: error };
   }
-}
-
-/** The replica itself is at fault. */
-export function isDamage(error: unknown): error is SluiceError {
-  return error instanceof CorruptObjectError || error instanceof BrokenReplicaError;
 }
 
 function endsElsewhere(store: ObjectStore, end: Position, uploaded: Position): BrokenReplicaError {

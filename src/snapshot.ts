@@ -32,8 +32,9 @@ export function* readPages(
 }
 
 /**
- * A snapshot object as a stream, for a multipart upload: the last chunk, without which nothing is published, comes only
- * after `mayFinish` resolved (all segments up to the position are uploaded; invariant 6).
+ * A snapshot object as a stream, for a multipart upload. When all pages are read, `mayFinish` is given their hashes, in
+ * order; the last chunk, without which nothing is published, comes only after it resolved (all segments up to the position are
+ * uploaded, and lead there; invariant 6).
  */
 export async function* snapshotChunks(
   sqlite3: Sqlite3Static,
@@ -41,7 +42,7 @@ export async function* snapshotChunks(
   header: ObjectHeader,
   codecs: Codecs,
   clock: Clock,
-  mayFinish: () => Promise<void>,
+  mayFinish: (hashes: BigUint64Array) => Promise<void>,
   onPage: (pgno: number) => void,
 ): AsyncGenerator<Uint8Array> {
   const encoder = new ObjectEncoder(header, codecs, SNAPSHOT_LEVEL);
@@ -56,8 +57,7 @@ export async function* snapshotChunks(
     await clock.turn();
     since = clock.now();
   }
-  const { chunk } = encoder.finish();
   fault("snapshot:before-publish");
-  await mayFinish();
-  yield chunk;
+  await mayFinish(encoder.hashes);
+  yield encoder.finish().chunk;
 }

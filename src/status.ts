@@ -1,3 +1,4 @@
+import type { Audit } from "./audit.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
 
 /** Where a replicator stands. Every field is true at the moment of the call. */
@@ -17,6 +18,12 @@ export interface ReplicationStatus {
   /** Milliseconds since the oldest commit that is not in the store; 0 when all are. */
   readonly oldestUnuploadedAgeMs: number;
   readonly lastSnapshot: { readonly txid: number; readonly time: number } | null;
+  /** What the last snapshot that could be compared with the replica's other objects found; null before. */
+  readonly lastAudit: {
+    readonly txid: number;
+    readonly time: number;
+    readonly outcome: Audit["outcome"];
+  } | null;
   /** Milliseconds since 1970. */
   readonly lastUploadTime: number | null;
   /** Uploads that failed since the last one that succeeded. */

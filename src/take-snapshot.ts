@@ -1,12 +1,14 @@
-import type { Database } from "@sqlite.org/sqlite-wasm";
+import { type AuditedState, audit } from "./audit.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
-import { StateError } from "./errors.ts";
+import { BrokenReplicaError } from "./errors.ts";
+import type { AuditEvent } from "./events.ts";
 import { fault } from "./faults.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import { metadataKey, snapshotKey } from "./format/keys.ts";
 import type { Position } from "./format/position.ts";
 import type { LocalDatabase } from "./local-database.ts";
+import { pinState } from "./pin.ts";
 import type { Platform } from "./platform.ts";
 import { snapshotChunks } from "./snapshot.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -28,9 +30,12 @@ export interface SnapshotContext {
   readonly capture: Capture;
   readonly drainer: Drainer;
   readonly onPages: (pages: number, totalPages: number) => void;
+  readonly onAudit: (audit: AuditEvent) => void;
+  /** The replica is not what the database is: marks a resync, so that it is again from there on. */
+  readonly requireResync: (reason: string) => Promise<void>;
   /** The last position that is known to be in the store. */
   readonly uploadedPosition: () => Position;
-  /** Resolves when the position is uploaded; rejects when an upload fails, since the transaction holds up the WAL. */
+  /** Resolves when the position is uploaded; rejects when an upload fails. */
   readonly uploaded: (txid: number) => Promise<void>;
 }
 
@@ -45,28 +50,20 @@ export interface TakenSnapshot {
 }
 
 /**
- * Publishes every page at one position. A connection of its own holds a read transaction, so writers go on. The
- * transaction and the end of what is drained are fixed in one synchronous step: nothing can be committed between them.
+ * Publishes every page at one position. A connection of its own holds a read transaction while they are read, so writers go
+ * on. Before it is published, it is compared with what the objects in the store add up to: so every snapshot is the proof of
+ * all segments since the last one.
+ *
+ * Throws BrokenReplicaError where they differ; nothing is published then, and a resync is marked.
  */
 export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal): Promise<TakenSnapshot> {
-  const { platform, store, local, drainer, uploaded, onPages } = context;
+  const { platform, store, local, capture, drainer, uploaded, onPages } = context;
   const { codecs, clock, sqlite3 } = platform;
-  const { db, pageCount, record } = await pin(context);
+  const pinned = await pinState(local, capture, drainer);
+  const { db, pageCount, record } = pinned;
   try {
-    const { cached: position, lineage, writer, time, pageSize } = record;
-    const header: ObjectHeader = {
-      format: formatVersion,
-      features: [],
-      lineage,
-      kind: "snapshot",
-      pageSize,
-      pageCount,
-      from: null,
-      to: position,
-      writer,
-      created: Math.max(clock.now(), time),
-      commits: { first: time, last: time },
-    };
+    const header = snapshotHeader(record, pageCount, clock.now());
+    const { cached: position, pageSize } = record;
     const key = snapshotKey(position.txid);
     let size = 0;
     const chunks = snapshotChunks(
@@ -75,10 +72,11 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
       header,
       codecs,
       clock,
-      async () => {
+      async (hashes) => {
+        pinned.endRead();
         await uploaded(position.txid);
-        // Transactions beyond it are in the store too when a resync made up for what was dropped.
-        if (!drainer.pinned) throw new StateError("the snapshot's position was dropped with the backlog");
+        pinned.require();
+        await requireEqual(context, record.lineage, { position, pageSize, pageCount, hashes }, signal);
       },
       (pages) => onPages(pages, pageCount),
     );
@@ -92,35 +90,51 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
     fault("snapshot:before-metadata");
     return { key, position, pageCount, size, header };
   } finally {
-    drainer.unpin();
-    local.endRead(db);
+    pinned.release();
   }
 }
 
+function snapshotHeader(
+  { cached, lineage, writer, time, pageSize }: PositionRecord,
+  pageCount: number,
+  now: number,
+): ObjectHeader {
+  return {
+    format: formatVersion,
+    features: [],
+    lineage,
+    kind: "snapshot",
+    pageSize,
+    pageCount,
+    from: null,
+    to: cached,
+    writer,
+    created: Math.max(now, time),
+    commits: { first: time, last: time },
+  };
+}
+
 /**
- * Begins a read transaction exactly at a cached position: what is captured when it begins is what a drain that begins in
- * the same step carries, unless the loop or the gate drained in between, and then it is tried again. The position is pinned
- * until the snapshot is published, or given up.
+ * What the replica holds up to here is the database. Where its objects cannot be read nothing can be compared, and the
+ * snapshot is published all the same: from it on the replica restores again, and without it never would.
  */
-async function pin({
-  local,
-  capture,
-  drainer,
-}: SnapshotContext): Promise<{ db: Database; pageCount: number; record: PositionRecord }> {
-  for (;;) {
-    while (drainer.busy) await drainer.settled();
-    if (capture.broken !== null) throw new StateError(`no snapshot before the resync: ${capture.broken}`);
-    const { db, pageCount } = local.beginRead();
-    try {
-      const at = capture.captured.txid;
-      await drainer.drain();
-      if (!drainer.busy && drainer.record.cached.txid === at) return { db, pageCount, record: drainer.pin() };
-    } catch (error) {
-      local.endRead(db);
-      throw error;
-    }
-    local.endRead(db);
-  }
+async function requireEqual(
+  { platform, store, onAudit, requireResync }: SnapshotContext,
+  lineage: string,
+  state: AuditedState,
+  signal: AbortSignal,
+): Promise<void> {
+  const found = await audit(store, lineage, state, platform.codecs, signal);
+  if (found === null) return;
+  const { position } = state;
+  onAudit({ ...found, position });
+  if (found.outcome !== "different") return;
+  const reason = `${found.count} pages of the replica differ from the database: page ${found.pages.join(", ")}`;
+  await requireResync(reason);
+  throw new BrokenReplicaError(
+    `${store.url}: between transactions ${found.since.txid} and ${position.txid} ${reason}. A resync follows.`,
+    { txid: found.since.txid + 1 },
+  );
 }
 
 async function* count(

@@ -78,6 +78,11 @@ export class ObjectEncoder {
     return this.count(frame);
   }
 
+  /** xxh64 of the pages so far, in order. */
+  get hashes(): BigUint64Array {
+    return this.index.hashesSoFar;
+  }
+
   /** Copies `data`, one whole page. Returns the block before, where this page begins a new one. */
   page(pgno: number, data: Uint8Array): Uint8Array | undefined {
     this.requireAllowed(pgno, data);

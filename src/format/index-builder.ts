@@ -17,6 +17,10 @@ export class IndexBuilder {
     this.hashes = new BigUint64Array(expected);
   }
 
+  get hashesSoFar(): BigUint64Array {
+    return this.hashes.subarray(0, this.entryCount);
+  }
+
   addPage(pgno: number, hash: bigint): void {
     if (this.entryCount === this.pgnos.length) {
       const next = Math.min(2 * this.entryCount, this.most);
@@ -39,7 +43,7 @@ export class IndexBuilder {
     const blocks = this.blocks;
     return {
       pgnos: this.pgnos.subarray(0, this.entryCount),
-      hashes: this.hashes.subarray(0, this.entryCount),
+      hashes: this.hashesSoFar,
       compressedLengths: Uint32Array.from({ length: this.blockCount }, (_, b) => blocks[2 * b]!),
       rawLengths: Uint32Array.from({ length: this.blockCount }, (_, b) => blocks[2 * b + 1]!),
     };
