@@ -20,6 +20,8 @@ const ceph = {
   "ceph-osd": "ceph-osd",
   setpriv: "util-linux",
 };
+/** A second browser; its stories are skipped without it. */
+const firefox = { "firefox-esr": "firefox-esr" };
 
 async function main() {
   requireNode();
@@ -73,7 +75,13 @@ async function installPrograms() {
   const missing = await missingPackages();
   if (missing.length === 0) return;
   const command = `apt-get install --no-install-recommends ${missing.join(" ")}`;
-  if (process.getuid?.() === 0 && onPath("apt-get")) await aptInstall(missing);
+  if (process.getuid?.() === 0 && onPath("apt-get"))
+    // By itself: Ubuntu has no such package, and apt then installs none.
+    for (const some of [
+      missing.filter((name) => !(name in firefox)),
+      missing.filter((name) => name in firefox),
+    ])
+      if (some.length > 0) await aptInstall(some);
   const still = await missingPackages();
   if (still.length === 0) return;
   const needed = still.filter((name) => Object.values(required).includes(name));
@@ -81,11 +89,11 @@ async function installPrograms() {
   if (needed.length > 0)
     fail(`${text}\nElsewhere install ${needed.join(", ")} with the system's package manager; for Chromium
 "npx playwright install chromium" does as well.`);
-  console.warn(`${text}\nWithout them the S3 tests are skipped.`);
+  console.warn(`${text}\nWithout them the tests of S3, or in Firefox, are skipped.`);
 }
 
 async function missingPackages() {
-  const programs = Object.entries({ ...required, ...ceph });
+  const programs = Object.entries({ ...required, ...ceph, ...firefox });
   const missing = new Set(programs.filter(([program]) => !onPath(program)).map(([, name]) => name));
   if (missing.has("chromium") && (await playwrightHasChromium())) missing.delete("chromium");
   return [...missing];

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, inject, onTestFinished } from "vitest";
 import { RunningBrowser } from "./browser.ts";
 import { DemoServer } from "./demo-server.ts";
 import { judge } from "./judge.ts";
-import { NotesPage } from "./notes-page.ts";
+import { NotesPage, type Tab } from "./notes-page.ts";
 
 /** A folder that is gone after the test. */
 export function folder(name: string): string {
@@ -58,7 +58,7 @@ export function useBrowser() {
 }
 
 /** What the tab holds is what anybody can restore. */
-export async function expectReplicated(notes: NotesPage, replica: string): Promise<void> {
+export async function expectReplicated(notes: NotesPage<Tab>, replica: string): Promise<void> {
   await notes.settles();
   const [rows, fingerprint] = [await notes.number("rows"), await notes.fingerprint()];
   expect(judge(replica)).toEqual({ integrity: "ok", rows, fingerprint });

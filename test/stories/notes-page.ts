@@ -5,11 +5,23 @@ import type { State } from "../../web/demo/session.ts";
 export type Button = "write" | "offline" | "kill" | "wipe" | "restore" | "upload";
 type Watermark = "captured" | "cached" | "uploaded" | "rows";
 
-/** The demo in a tab, as a person uses it. */
-export class NotesPage {
-  readonly page: Page;
+/** What a story asks of a tab, whatever drives it. */
+export interface Tab {
+  click(selector: string): Promise<void>;
+  fill(selector: string, text: string): Promise<void>;
+  press(selector: string, key: "Enter"): Promise<void>;
+  evaluate<R, A>(act: (argument: A) => R, argument?: A): Promise<R>;
+  waitForFunction<A>(wanted: (argument: A) => unknown, argument?: A): Promise<unknown>;
+  waitForSelector(selector: string): Promise<unknown>;
+  textContent(selector: string): Promise<string | null>;
+  getAttribute(selector: string, name: string): Promise<string | null>;
+}
 
-  constructor(page: Page) {
+/** The demo in a tab, as a person uses it. */
+export class NotesPage<T extends Tab = Page> {
+  readonly page: T;
+
+  constructor(page: T) {
     this.page = page;
   }
 
@@ -54,7 +66,10 @@ export class NotesPage {
   }
 
   async logs(text: string): Promise<void> {
-    await this.page.locator("#log li", { hasText: text }).first().waitFor({ state: "attached" });
+    await this.page.waitForFunction(
+      (wanted) => [...document.querySelectorAll("#log li")].some((line) => line.textContent.includes(wanted)),
+      text,
+    );
   }
 
   /** All that is committed is in the replica, and there is a snapshot. */

@@ -23,7 +23,8 @@ const SQLITE_FULL = 13;
 
 /** An error in words, and the way out. */
 export function explain(error: ErrorFields): Explanation {
-  if (error.resultCode !== undefined && (error.resultCode & 0xff) === SQLITE_FULL) return full;
+  if (error.resultCode !== undefined && (error.resultCode & 0xff) === SQLITE_FULL) return noRoomToWrite;
+  if (error.full === true) return noRoomToQueue;
   return (
     byCode[error.code ?? error.name]?.(error) ?? {
       title: "Something failed",
@@ -33,11 +34,19 @@ export function explain(error: ErrorFields): Explanation {
   );
 }
 
-const full: Explanation = {
-  title: "This browser has no more room",
+const NO_ROOM = "This browser has no more room";
+
+const noRoomToWrite: Explanation = {
+  title: NO_ROOM,
   advice:
     "The last note was not saved; all others are. Delete notes or free disk space, then write it again.",
   remedies: [],
+};
+
+const noRoomToQueue: Explanation = {
+  title: NO_ROOM,
+  advice: "Your notes are safe here, but cannot be queued for upload. Free disk space; it is tried again.",
+  remedies: ["upload"],
 };
 
 const byCode: Readonly<Record<string, (error: ErrorFields) => Explanation>> = {

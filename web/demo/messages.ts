@@ -43,6 +43,7 @@ export interface ErrorFields {
   readonly code?: string;
   readonly kind?: string;
   readonly reason?: string;
+  readonly full?: boolean;
   readonly holder?: string;
   /** Of SQLite. */
   readonly resultCode?: number;
