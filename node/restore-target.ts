@@ -4,6 +4,7 @@ import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import type { Awaitable } from "../src/cache/write-cache.ts";
 import { LocalDatabaseError, StoreError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
+import type { OldDatabase } from "../src/page-writer.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
 import { settleDatabase } from "../src/settle.ts";
 
@@ -23,6 +24,7 @@ export class FileTarget implements DatabaseTarget {
   readonly #vfs: string;
   readonly #replace: (rename: () => void, path: string) => void;
   readonly #fd: number;
+  readonly old: OldFile | null;
   #open = true;
   #unsynced = 0;
   /** Writes under way on other threads. */
@@ -43,7 +45,13 @@ export class FileTarget implements DatabaseTarget {
     this.#vfs = vfs;
     this.#replace = replace;
     this.#removeTemporary();
-    this.#fd = this.#local(() => fs.openSync(this.path, "wx+", modeOf(dbPath)));
+    this.old = this.#local(() => OldFile.open(dbPath));
+    try {
+      this.#fd = this.#local(() => fs.openSync(this.path, "wx+", modeOf(dbPath)));
+    } catch (error) {
+      this.old?.close();
+      throw error;
+    }
   }
 
   write(bytes: Uint8Array, offset: number): Awaitable {
@@ -126,14 +134,17 @@ export class FileTarget implements DatabaseTarget {
   async abort(): Promise<void> {
     // Its descriptor may be another file's as soon as it is closed.
     await Promise.allSettled(this.#writing);
+    await this.old?.reads();
     await this.#syncing;
     this.#close();
     this.#removeTemporary();
   }
 
   #close(): void {
-    if (this.#open) fs.closeSync(this.#fd);
+    if (!this.#open) return;
     this.#open = false;
+    fs.closeSync(this.#fd);
+    this.old?.close();
   }
 
   #removeTemporary(): void {
@@ -148,6 +159,55 @@ export class FileTarget implements DatabaseTarget {
       const { code } = cause as NodeJS.ErrnoException;
       throw new LocalDatabaseError(this.#dbPath, `cannot be restored: ${code ?? cause}`, { cause });
     }
+  }
+}
+
+/** The main file of the database that is replaced. */
+class OldFile implements OldDatabase {
+  readonly #reading = new Set<Promise<void>>();
+
+  private constructor(
+    readonly path: string,
+    readonly fd: number,
+    readonly size: number,
+  ) {}
+
+  static open(path: string): OldFile | null {
+    const size = fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return size === 0 ? null : new OldFile(path, fs.openSync(path, "r"), size);
+  }
+
+  read(into: Uint8Array, offset: number): Promise<void> {
+    const reading = this.#readAll(into, offset).finally(() => this.#reading.delete(reading));
+    this.#reading.add(reading);
+    return reading;
+  }
+
+  async #readAll(into: Uint8Array, offset: number): Promise<void> {
+    for (let at = 0; at < into.length; ) {
+      const read = await this.#readSome(into, at, offset + at);
+      if (read === 0) throw new LocalDatabaseError(this.path, "became shorter while it was read");
+      at += read;
+    }
+  }
+
+  #readSome(into: Uint8Array, at: number, offset: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.read(this.fd, into, at, into.length - at, offset, (error, read) =>
+        error === null
+          ? resolve(read)
+          : reject(new LocalDatabaseError(this.path, `cannot be read: ${error.code}`, { cause: error })),
+      );
+    });
+  }
+
+  /** Resolves when no read is under way. */
+  async reads(): Promise<void> {
+    await Promise.allSettled(this.#reading);
+  }
+
+  close(): void {
+    fs.closeSync(this.fd);
   }
 }
 

@@ -10,15 +10,25 @@ import type { ObjectStore } from "./store/object-store.ts";
 /** Objects that are opened ahead. */
 const OPEN_AHEAD = 8;
 
-/** Opens a plan's objects from the newest back to the snapshot. See `openNewestFirst`. */
-export function openChain(
+/**
+ * Opens a plan's objects from the newest back to the snapshot, and sees to it that the newest ends where the plan says:
+ * with the last one of level 0 that only shows now. `onBytes` counts what is fetched. See `openNewestFirst`.
+ */
+export async function* openChain(
   store: ObjectStore,
   plan: Plan,
   lineage: string,
   codecs: Codecs,
   signal?: AbortSignal,
+  onBytes?: (count: number) => void,
 ): AsyncGenerator<ObjectReader> {
-  return openNewestFirst(store, [plan.snapshot, ...plan.segments], lineage, codecs, signal);
+  const objects = [plan.snapshot, ...plan.segments];
+  let newest = true;
+  for await (const object of openNewestFirst(store, objects, lineage, codecs, signal, onBytes)) {
+    if (newest) requireEnd(store, object, plan);
+    newest = false;
+    yield object;
+  }
 }
 
 /**
@@ -32,12 +42,13 @@ export async function* openNewestFirst(
   lineage: string,
   codecs: Codecs,
   signal?: AbortSignal,
+  onBytes?: (count: number) => void,
 ): AsyncGenerator<ObjectReader> {
   const newestFirst = [...objects].reverse();
   let needed: Position | null = null;
   let pageSize = 0;
   for await (const object of prefetch(newestFirst, OPEN_AHEAD, (info) =>
-    openStored(store, info, codecs, signal),
+    openStored(store, info, codecs, signal, onBytes),
   )) {
     if (object.header.lineage !== lineage)
       throw new BrokenReplicaError(`${object.key} belongs to another history than ${store.url}`, {
@@ -50,6 +61,14 @@ export async function* openNewestFirst(
     needed = object.from;
     yield object;
   }
+}
+
+function requireEnd(store: ObjectStore, { key, to }: ObjectReader, plan: Plan): void {
+  if (plan.txid === null || plan.txid === to.txid) return;
+  throw new BrokenReplicaError(
+    `${store.url} has a gap: ${key} ends at transaction ${to.txid}, later ones are there`,
+    { key, txid: to.txid + 1 },
+  );
 }
 
 function brokenLink(store: ObjectStore, object: ObjectReader, needed: Position): BrokenReplicaError {

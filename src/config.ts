@@ -1,3 +1,4 @@
+import type { RestorePoint } from "./choose-plan.ts";
 import { ConfigError } from "./errors.ts";
 import type { RestoreProgress } from "./restore.ts";
 
@@ -50,6 +51,13 @@ export interface Settings {
 
 /** Options of `restore`. */
 export interface RestoreOptions {
+  /** Restore the last state at or before this transaction, not the newest. Not together with `timestamp`. */
+  readonly txid?: number;
+  /**
+   * Restore the last state committed at or before this time: a Date, milliseconds since 1970, or ISO 8601 with a zone
+   * ("2026-03-01T12:00:00Z").
+   */
+  readonly timestamp?: Date | number | string;
   /** Replace an existing database. Default false. */
   readonly overwrite?: boolean;
   /** What SQLite checks before the restored database is put in place. Default "quick". */
@@ -119,6 +127,8 @@ export const commonFields = [
 ] as const satisfies readonly (keyof CommonConfig)[];
 
 export const restoreFields = [
+  "txid",
+  "timestamp",
   "overwrite",
   "integrityCheck",
   "onProgress",
@@ -162,11 +172,45 @@ export function checkNumber(
 
 export function checkRestoreOptions(
   options: RestoreOptions,
-): Required<Pick<RestoreOptions, "overwrite" | "integrityCheck">> {
+): Required<Pick<RestoreOptions, "overwrite" | "integrityCheck">> & { readonly point: RestorePoint } {
   refuseUnknown(options, restoreFields, "restore options");
   checkSignal("signal", options.signal);
   if (options.onProgress !== undefined && typeof options.onProgress !== "function")
     throw new ConfigError("onProgress", "must be a function");
   const integrityCheck = checkChoice("integrityCheck", options.integrityCheck, ["quick", "full", "none"]);
-  return { overwrite: checkBoolean("overwrite", options.overwrite, false), integrityCheck };
+  const overwrite = checkBoolean("overwrite", options.overwrite, false);
+  return { overwrite, integrityCheck, point: checkPoint(options) };
+}
+
+function checkPoint({ txid, timestamp }: RestoreOptions): RestorePoint {
+  if (timestamp !== undefined) {
+    if (txid !== undefined) throw new ConfigError("timestamp", "cannot be given together with txid");
+    return { timestamp: checkTime("timestamp", timestamp) };
+  }
+  if (txid === undefined) return "latest";
+  if (Number.isSafeInteger(txid) && txid >= 0) return { txid };
+  throw new ConfigError("txid", "must be the number of a transaction, from 0");
+}
+
+/** A point in time, milliseconds since 1970. */
+export function checkTime(field: string, value: unknown): number {
+  const ms = value instanceof Date ? value.getTime() : typeof value === "string" ? parseTime(value) : value;
+  // The range of Date.
+  if (typeof ms === "number" && Math.abs(ms) <= 8.64e15) return ms;
+  const given = typeof value === "string" ? `${JSON.stringify(value)} is no time with a zone; it` : "it";
+  throw new ConfigError(
+    field,
+    `${given} must be a Date, milliseconds since 1970, or ISO 8601 with a zone, such as 2026-03-01T12:00:00Z or ` +
+      "2026-03-01T13:00:00+01:00",
+  );
+}
+
+/** NaN for anything but a date and time of day with a zone: without one it would depend on the machine what is meant. */
+function parseTime(text: string): number {
+  const parts = /^(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/.exec(text);
+  if (parts === null) return Number.NaN;
+  // Date makes March of the 30th of February.
+  const day = new Date(`${parts[1]}T00:00:00Z`);
+  const exists = !Number.isNaN(day.getTime()) && day.toISOString().startsWith(parts[1]!);
+  return exists ? Date.parse(text) : Number.NaN;
 }

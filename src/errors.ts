@@ -183,6 +183,25 @@ export class BrokenReplicaError extends SluiceError {
   }
 }
 
+/**
+ * The replica is whole, but holds no state for the moment that was asked for: that lies before the oldest state that is
+ * kept, or is a transaction after the newest. Ask for one in between; nothing was touched.
+ */
+export class NotRestorableError extends SluiceError {
+  readonly code = "SLUICE_NOT_RESTORABLE";
+  override get name() {
+    return "NotRestorableError";
+  }
+  /** The ends of what can be restored. `time`, milliseconds since 1970, where a time was asked for. */
+  constructor(
+    message: string,
+    readonly oldest: { readonly txid: number; readonly time?: number },
+    readonly newest: { readonly txid: number; readonly time?: number },
+  ) {
+    super(message);
+  }
+}
+
 /** Another writer has extended the same replica. Uploading has stopped, the local database still works. */
 export class ReplicaFencedError extends SluiceError {
   readonly code = "SLUICE_FENCED";

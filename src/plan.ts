@@ -1,54 +1,122 @@
-import { BrokenReplicaError } from "./errors.ts";
+import { BrokenReplicaError, NotRestorableError } from "./errors.ts";
+import { History, type Reached } from "./history.ts";
 import type { Listing, SegmentInfo, SnapshotInfo } from "./replica.ts";
 
-/** The objects that lead to the newest state of a replica, in the order of history. */
+/** Which state: the newest one, or the last one at or before a transaction. */
+export type PlanTarget = "latest" | { readonly txid: number };
+
+/** The objects that lead to one state of a replica, in the order of history. */
 export interface Plan {
   readonly snapshot: SnapshotInfo;
   readonly segments: readonly SegmentInfo[];
+  /** The transaction at which it ends; null where only the last object, of level 0, can tell. */
+  readonly txid: number | null;
+  /** Whether nothing in the listing leads beyond its end. */
+  readonly newest: boolean;
+  /** Of level 0, and where they end decides whether this plan is right: to be found out first (`choosePlan`). */
+  readonly unsettled: readonly SegmentInfo[];
+  /** What its end has to be compared with, where a merged segment stands for the same stretch; null where none does. */
+  readonly proof: Proof | null;
+}
+
+/** A merged segment is the canonical form of what it holds. These have to lead from a plan's end to where it ends. */
+export interface Proof {
+  readonly segments: readonly SegmentInfo[];
+  readonly merged: SegmentInfo;
 }
 
 /**
- * Chooses the newest snapshot and the segments after it, the longest where several begin at the same transaction. Pure:
- * a listing in, a plan out. Null where the listing holds nothing at all. Throws BrokenReplicaError naming the first
- * transaction that cannot be reached.
+ * Chooses the objects that lead to the newest state, or to the last one at or before a transaction: the newest snapshot
+ * from which segments lead there without a gap, and the fewest of them. States are where objects end: what a segment
+ * holds is restored as a whole. Pure: a listing in, a plan out. Null where the listing holds nothing at all.
+ *
+ * A level-0 segment inside of a merged one counts only together with all others up to where the merged one ends, since
+ * only then can the two be compared.
+ *
+ * Throws BrokenReplicaError naming the first transaction that cannot be reached, and NotRestorableError for a transaction
+ * before the first restorable state or after the last.
  *
  * Keys of level 0 tell their first transaction only, so whether neighbours really adjoin, and by the same ids, is for
  * whoever opens them to check (see `openChain`).
  */
-export function plan(listing: Listing, replica: string): Plan | null {
-  const snapshot = listing.snapshots.at(-1);
-  if (snapshot === undefined) {
+export function plan(listing: Listing, replica: string, target: PlanTarget = "latest"): Plan | null {
+  const [oldest] = listing.snapshots;
+  if (oldest === undefined) {
     if (listing.segments.length === 0) return null;
-    throw new BrokenReplicaError(
-      `${replica} holds segments but no snapshot: its first one was never completed`,
-      {
-        txid: 0,
-      },
-    );
+    const message = `${replica} holds segments but no snapshot: its first one was never completed`;
+    throw new BrokenReplicaError(message, { txid: 0 });
   }
-  return { snapshot, segments: segmentsAfter(listing.segments, snapshot.txid, replica) };
+  const history = new History(listing);
+  const upTo = target === "latest" ? Number.POSITIVE_INFINITY : target.txid;
+  const { reached, crossing } = history.walk(upTo);
+  const last = reached.at(-1);
+  if (last === undefined) throw outside(replica, upTo, listing, history);
+  if (crossing.length === 0 && last.txid < upTo) {
+    if (history.leadsBeyond(last.txid))
+      throw new BrokenReplicaError(
+        `${replica} has a gap: no segment leads on with transaction ${last.txid + 1}`,
+        { txid: last.txid + 1 },
+      );
+    if (target !== "latest" && !isOpen(history, last)) throw outside(replica, upTo, listing, history);
+  }
+  const end = reached.findLast(({ txid, before }) => before === null || history.onwardFrom(txid) !== null);
+  return planOf(history, end!, target === "latest" ? [] : doubtful(history, last, crossing));
 }
 
-/** The segments that lead on from `txid` to the end, the longest where several begin at the same transaction. */
+/** The segments that lead on from `txid` to the end, the fewest. Throws as `plan` does. */
 export function segmentsAfter(
   listed: readonly SegmentInfo[],
   txid: number,
   replica: string,
 ): readonly SegmentInfo[] {
+  const here: SnapshotInfo = { txid, key: "", size: 0, lastModified: 0, age: 0 };
+  const later = listed.filter(({ minTxid }) => minTxid > txid);
+  return plan({ snapshots: [here], segments: later }, replica)!.segments;
+}
+
+/** A segment of level 0 with nothing behind it: where it ends, it alone knows. */
+function isOpen(history: History, { object }: Reached): boolean {
+  return "level" in object && history.endOf(object) === null;
+}
+
+function outside(replica: string, txid: number, listing: Listing, history: History): NotRestorableError {
+  const oldest = listing.snapshots[0]!.txid;
+  const newest = history.walk(Number.POSITIVE_INFINITY).reached.at(-1)!.txid;
+  const side = txid < oldest ? "before the oldest" : "after the newest";
+  return new NotRestorableError(
+    `Transaction ${txid} is ${side} state of ${replica} that can be restored: those go from ${oldest} to ${newest}.`,
+    { txid: oldest },
+    { txid: newest },
+  );
+}
+
+/** What may end before the target, or reach over it. */
+function doubtful(history: History, last: Reached, crossing: readonly SegmentInfo[]): SegmentInfo[] {
+  const open = isOpen(history, last) ? [last.object as SegmentInfo] : [];
+  return [...open, ...crossing.filter(({ maxTxid }) => maxTxid === null)];
+}
+
+function planOf(history: History, end: Reached, doubtful: readonly SegmentInfo[]): Plan {
   const segments: SegmentInfo[] = [];
-  const later = listed.filter((segment) => segment.minTxid > txid);
-  const starts = [...new Set(later.map((segment) => segment.minTxid))].sort((a, b) => a - b);
-  let next = txid + 1;
-  while (starts.length > 0 && starts.at(-1)! >= next) {
-    const candidates = later.filter((segment) => segment.minTxid === next);
-    if (candidates.length === 0)
-      throw new BrokenReplicaError(`${replica} has no segment that begins with transaction ${next}`, {
-        txid: next,
-      });
-    const longest = candidates.reduce((a, b) => ((b.maxTxid ?? 0) > (a.maxTxid ?? 0) ? b : a));
-    segments.push(longest);
-    // A level-0 segment reaches to the next start, as far as keys tell.
-    next = (longest.maxTxid ?? (starts.find((start) => start > next) ?? next + 1) - 1) + 1;
-  }
-  return segments;
+  let step = end;
+  for (; step.before !== null; step = step.before) segments.push(step.object as SegmentInfo);
+  segments.reverse();
+  const within = segments.filter((info) => info.maxTxid === null && history.coverOf(info.minTxid) !== null);
+  return {
+    snapshot: step.object as SnapshotInfo,
+    segments,
+    txid: isOpen(history, end) ? null : end.txid,
+    newest: isOpen(history, end) || !history.leadsBeyond(end.txid),
+    unsettled: [...new Set([...within, ...doubtful])],
+    proof: proofOf(history, end),
+  };
+}
+
+function proofOf(history: History, end: Reached): Proof | null {
+  const segments = history.onwardFrom(end.txid);
+  // A snapshot stands by itself.
+  if (end.before === null || segments === null) return null;
+  const last = segments.at(-1);
+  const merged = history.coverOf(last === undefined ? end.txid : history.endOf(last)!);
+  return merged === null || merged === end.object ? null : { segments, merged };
 }

@@ -2,7 +2,7 @@ import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import type { WriteCache } from "./cache/write-cache.ts";
 import type { SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
-import type { RestoreTarget } from "./restore.ts";
+import type { RestoreTarget } from "./page-writer.ts";
 
 /** What stands at the database's path before Sluice opens it. */
 export type LocalFile =

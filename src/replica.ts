@@ -1,7 +1,8 @@
 import { type Claim, readClaim } from "./claim.ts";
 import { BrokenReplicaError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
-import { openObject } from "./format/decode.ts";
+import { type ObjectSource, openHeader, openObject } from "./format/decode.ts";
+import type { ObjectHeader } from "./format/header.ts";
 import { lineageKey, parseKey, snapshotPrefix } from "./format/keys.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { collect } from "./store/collect.ts";
@@ -73,16 +74,54 @@ export async function findSegment(
   return null;
 }
 
-/** Opens an object of a replica by ranged requests: header, index and id are read and checked, blocks are not. */
+/** What is known of an object before it is opened. */
+export type StoredInfo = Pick<ObjectInfo, "key" | "size">;
+
+/**
+ * Opens an object of a replica by ranged requests: header, index and id are read and checked, blocks are not. All that is
+ * read is of one version of the object: StoreError "precondition-failed" once there is another, "not-found" once there is
+ * none; then list again. `onBytes` counts what is fetched.
+ */
 export function openStored(
   store: ObjectStore,
-  info: { readonly key: string; readonly size: number },
+  info: StoredInfo,
   codecs: Codecs,
   signal?: AbortSignal,
+  onBytes?: (count: number) => void,
 ): Promise<ObjectReader> {
+  return openObject(storedSource(store, info, signal, onBytes), codecs);
+}
+
+/** The header of an object of a replica, by one small request. See `openHeader`. */
+export function readStoredHeader(
+  store: ObjectStore,
+  info: StoredInfo,
+  signal?: AbortSignal,
+): Promise<ObjectHeader> {
+  return openHeader(storedSource(store, info, signal));
+}
+
+function storedSource(
+  store: ObjectStore,
+  { key, size }: StoredInfo,
+  signal: AbortSignal | undefined,
+  onBytes?: (count: number) => void,
+): ObjectSource {
+  let version: string | null = null;
   const read = async (offset: number, length: number) => {
-    const { body } = await store.get(info.key, { range: { offset, length }, ...(signal && { signal }) });
-    return collect(body, length);
+    const found = await store.get(key, {
+      range: { offset, length },
+      ...(version !== null && { ifMatch: version }),
+      ...(signal && { signal }),
+    });
+    version ??= found.etag;
+    if (found.size !== size || found.etag !== version) {
+      for await (const _ of found.body) break; // Returned from, as a body must be.
+      throw new StoreError("precondition-failed", `${key} is another version by now`, { key });
+    }
+    const bytes = await collect(found.body, length);
+    onBytes?.(bytes.length);
+    return bytes;
   };
-  return openObject({ key: info.key, size: info.size, read }, codecs);
+  return { key, size, read };
 }

@@ -1,82 +1,91 @@
-import type { PositionRecord } from "./cache/write-cache.ts";
+import { type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
 import { checkRestoreOptions, type RestoreOptions } from "./config.ts";
 import { BrokenReplicaError, LocalDatabaseError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { Position } from "./format/position.ts";
-import { plan } from "./plan.ts";
 import type { Platform } from "./platform.ts";
-import { findClaim, listReplica } from "./replica.ts";
-import { apply } from "./restore.ts";
+import { findClaim } from "./replica.ts";
 import type { StartContext } from "./start.ts";
 import { uploadHead } from "./upload.ts";
+import { writeState } from "./write-state.ts";
 
 /** What `restore` did: `reason` says why it did nothing. */
 export type RestoreOutcome =
-  | { readonly restored: true; readonly position: Position }
+  | {
+      readonly restored: true;
+      /** The state that was restored: the newest, or the last one at or before what was asked for. */
+      readonly position: Position;
+      /** When that was committed, milliseconds since 1970. */
+      readonly time: number;
+      /** Bytes of objects that were fetched. */
+      readonly bytesFetched: number;
+      /** Bytes of objects that were not, because the database that is replaced had the same pages. */
+      readonly bytesSaved: number;
+    }
   | { readonly restored: false; readonly reason: "no-replica" | "database-exists" };
 
 type RestoreContext = Pick<StartContext, "platform" | "shim" | "database" | "store">;
 
 /**
- * Replaces a missing local database (or an existing one, with `overwrite`) by the replica's newest state. What the cache
- * still holds goes up first, so nothing that was cached is lost. Three outcomes that are never confused: restored; no
- * replica; a throw, with nothing local touched.
+ * Replaces a missing local database (or an existing one, with `overwrite`) by a state of the replica. What the cache still
+ * holds goes up first, so nothing that was cached is lost. Three outcomes that are never confused: restored; no replica; a
+ * throw, with nothing local touched.
  */
 export async function restoreDatabase(
   context: RestoreContext,
   record: PositionRecord | null,
   options: RestoreOptions,
 ): Promise<{ outcome: RestoreOutcome; record: PositionRecord | null }> {
-  const { overwrite, integrityCheck } = checkRestoreOptions(options);
+  const { overwrite, integrityCheck, point } = checkRestoreOptions(options);
   const { platform, store } = context;
-  const { codecs } = platform;
   const { signal } = options;
   if (!overwrite && platform.inspect() === "present")
     return { outcome: { restored: false, reason: "database-exists" }, record };
   if (record !== null) await uploadBacklog(platform, store, record, signal);
   const claim = await findClaim(store, signal);
   if (claim === null) return { outcome: { restored: false, reason: "no-replica" }, record: null };
-  const chosen = plan(await listReplica(store, signal), store.url);
-  if (chosen === null)
+  const source = { store, lineage: claim.lineage, codecs: platform.codecs, signal };
+  const written = await writeState(
+    source,
+    point,
+    () => platform.restoreTarget(),
+    options.onProgress ?? (() => {}),
+  );
+  if (written === null)
     throw new BrokenReplicaError(
       `${store.url} was claimed by writer ${claim.writer} at ${new Date(claim.created).toISOString()}, which has ` +
         "uploaded nothing yet. If that writer is gone, delete lineage.json there to begin anew.",
       { txid: 0 },
     );
-  const target = platform.restoreTarget();
+  const { state, target, newest, fetched, saved } = written;
   try {
-    const state = await apply(
-      store,
-      chosen,
-      claim.lineage,
-      codecs,
-      target,
-      options.onProgress ?? (() => {}),
-      signal,
-    );
     if (integrityCheck !== "none") checkIntegrity(context, target.path, integrityCheck);
+    // From here on a crash may leave the earlier state beside a record that does not know of it.
+    if (!newest && record !== null) platform.cache.savePosition({ ...record, resync: WENT_BACK });
     fault("restore:before-finish");
     await target.finish(state.pageCount * state.pageSize);
     fault("restore:before-record");
-    const { position, pageCount, pageSize, time } = state;
-    const next: PositionRecord = {
-      version: 1,
-      lineage: claim.lineage,
-      writer: record?.writer ?? randomId(),
-      cached: position,
-      pageCount,
-      pageSize,
-      time,
-      wal: null,
-      fingerprint: platform.fingerprint(),
-    };
-    await platform.cache.savePosition(next);
-    return { outcome: { restored: true, position }, record: next };
   } catch (error) {
     await target.abort();
     throw error;
   }
+  const { position, pageCount, pageSize, time } = state;
+  const next: PositionRecord = {
+    version: 1,
+    lineage: claim.lineage,
+    writer: record?.writer ?? randomId(),
+    cached: position,
+    pageCount,
+    pageSize,
+    time,
+    wal: null,
+    fingerprint: platform.fingerprint(),
+    ...(!newest && { resync: WENT_BACK }),
+  };
+  platform.cache.savePosition(next);
+  const outcome = { restored: true, position, time, bytesFetched: fetched, bytesSaved: saved } as const;
+  return { outcome, record: next };
 }
 
 /** Uploads everything that the cache holds, in order. */

@@ -1,11 +1,14 @@
 import { assert } from "./assert.ts";
 import type { Awaitable } from "./cache/write-cache.ts";
 import { openChain } from "./chain.ts";
+import { BrokenReplicaError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
+import { smallObject } from "./format/decode.ts";
 import type { ByteRange, DecodedBlock, ObjectReader } from "./format/object-reader.ts";
-import type { Position } from "./format/position.ts";
-import { PageSet } from "./page-set.ts";
+import { type Position, samePosition } from "./format/position.ts";
+import { hasPagesOf, takeLocalPages } from "./local-pages.ts";
+import { type OldDatabase, PageWriter, type RestoreTarget } from "./page-writer.ts";
 import type { Plan } from "./plan.ts";
 import { prefetch } from "./prefetch.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -14,27 +17,12 @@ import type { ObjectStore } from "./store/object-store.ts";
 const REQUEST_SIZE = 4 << 20;
 /** Requests under way for one object. With REQUEST_SIZE this bounds the memory of a restore. */
 const REQUESTS_AHEAD = 3;
-/** Writes that a target may have under way while the next blocks are unpacked: of a block each, in a snapshot. */
-const WRITES_AHEAD = 4;
 
-/** Where a restore writes: nothing is a database there until `finish`, and `abort` leaves what was there before. */
-export interface RestoreTarget {
-  /**
-   * Each byte is written once at the most, in any order, several calls under way at a time; page 1 comes last, when all
-   * others have resolved. `bytes` may be reused once this returned or resolved.
-   */
-  write(bytes: Uint8Array, offset: number): Awaitable;
-  /** All pages are written: makes `size` bytes durable and puts them in place in one step. */
-  finish(size: number): Promise<void>;
-  /** Writes may still be under way: lets them end first. */
-  abort(): Promise<void>;
-}
-
-/** How far a restore is. Totals are known from the first call on. */
+/** How far a restore is. Totals are known from the first call on; they change where the replica does meanwhile. */
 export interface RestoreProgress {
   readonly objects: number;
   readonly totalObjects: number;
-  /** Bytes of objects dealt with, fetched or found superseded. */
+  /** Bytes of objects dealt with: fetched, found superseded, or taken from the old database. */
   readonly bytes: number;
   readonly totalBytes: number;
   /** Database pages written. */
@@ -49,47 +37,107 @@ export interface RestoredState {
   readonly time: number;
 }
 
+/** Where a restore reads from. */
+export interface RestoreSource {
+  readonly store: ObjectStore;
+  readonly lineage: string;
+  readonly codecs: Codecs;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Writes the state at the end of a plan into a target: objects from the newest to the oldest, so that each page is
- * written once, every page checked against its hash. The caller finishes or aborts the target.
+ * Writes one state of a replica into a target: objects from the newest to the oldest, so that each page is written once,
+ * every page checked against its hash. The caller finishes or aborts the target.
+ *
+ * When an object goes away meanwhile, `apply` can be called again with another plan that ends at the same position: a page
+ * that is written is that position's, whichever object it came from.
  */
-export async function apply(
-  store: ObjectStore,
-  plan: Plan,
-  lineage: string,
-  codecs: Codecs,
-  target: RestoreTarget,
-  onProgress: (progress: RestoreProgress) => void,
-  signal?: AbortSignal,
-): Promise<RestoredState> {
-  const totalObjects = plan.segments.length + 1;
-  const totalBytes = plan.segments.reduce((sum, info) => sum + info.size, plan.snapshot.size);
-  let objects = 0;
-  let bytes = 0;
-  let pages: PageWriter | null = null;
-  let newest: ObjectReader | null = null;
-  const report = () => onProgress({ objects, totalObjects, bytes, totalBytes, pages: pages?.written ?? 0 });
-  for await (const object of openChain(store, plan, lineage, codecs, signal)) {
-    if (pages === null) {
-      newest = object;
-      pages = new PageWriter(target, object.pageSize, object.pageCount);
+export class Restoration {
+  readonly #source: RestoreSource;
+  readonly #target: RestoreTarget;
+  readonly #onProgress: (progress: RestoreProgress) => void;
+  #begun: {
+    readonly state: RestoredState;
+    readonly pages: PageWriter;
+    readonly old: OldDatabase | null;
+  } | null = null;
+  /** Bytes received from the store's objects. */
+  fetched = 0;
+  /** Bytes that would have been, but for pages of the old database. */
+  saved = 0;
+
+  constructor(source: RestoreSource, target: RestoreTarget, onProgress: (progress: RestoreProgress) => void) {
+    this.#source = source;
+    this.#target = target;
+    this.#onProgress = onProgress;
+  }
+
+  /** The transaction at which plans have to end from now on; null while nothing is written. */
+  get txid(): number | null {
+    return this.#begun?.state.position.txid ?? null;
+  }
+
+  async apply(plan: Plan): Promise<RestoredState> {
+    const { store, lineage, codecs, signal } = this.#source;
+    const totalObjects = plan.segments.length + 1;
+    const totalBytes = sumOfNewest(plan, totalObjects);
+    let objects = 0;
+    let bytes = 0;
+    const report = () =>
+      this.#onProgress({ objects, totalObjects, bytes, totalBytes, pages: this.#begun?.pages.written ?? 0 });
+    const count = (received: number) => {
+      this.fetched += received;
+    };
+    for await (const object of openChain(store, plan, lineage, codecs, signal, count)) {
+      if (objects === 0) await this.#begin(object);
       report();
+      for await (const dealtWith of this.#write(object)) {
+        bytes += dealtWith;
+        report();
+      }
+      fault("restore:object");
+      objects += 1;
+      bytes = sumOfNewest(plan, objects);
+      report();
+    }
+    assert(this.#begun !== null, "a plan has a snapshot");
+    const { state, pages } = this.#begun;
+    await pages.finish(store.url);
+    report();
+    return state;
+  }
+
+  /** The newest object of a plan says what the state is. */
+  async #begin({ key, to: position, pageSize, pageCount, header }: ObjectReader): Promise<void> {
+    if (this.#begun === null) {
+      const { old } = this.#target;
+      this.#begun = {
+        state: { position, pageSize, pageCount, time: header.commits.last },
+        pages: new PageWriter(this.#target, pageSize, pageCount),
+        old: old !== null && (await hasPagesOf(old, pageSize)) ? old : null,
+      };
+    } else if (!samePosition(position, this.#begun.state.position))
+      throw new BrokenReplicaError(`${this.#source.store.url} forks at transaction ${position.txid}`, {
+        key,
+        txid: position.txid,
+      });
+  }
+
+  /** The object's pages that no newer one gave. Yields the bytes of blocks dealt with. */
+  async *#write(object: ObjectReader): AsyncGenerator<number> {
+    const { codecs, signal } = this.#source;
+    const { pages, old } = this.#begun!;
+    // A small object has been fetched already.
+    if (old !== null && object.size > smallObject) {
+      const needed = neededBytes(object, pages);
+      await takeLocalPages(old, object, pages, codecs, signal);
+      this.saved += needed - neededBytes(object, pages);
     }
     for await (const fetched of fetchNeeded(object, pages, signal)) {
       await writeBlocks(object, fetched, pages);
-      bytes += fetched.range.length;
-      report();
+      yield fetched.range.length;
     }
-    fault("restore:object");
-    objects += 1;
-    bytes = sumOfNewest(plan, objects);
-    report();
   }
-  assert(newest !== null && pages !== null, "a plan has a snapshot");
-  await pages.finish(store.url);
-  report();
-  const { to, pageSize, pageCount, header } = newest;
-  return { position: to, pageSize, pageCount, time: header.commits.last };
 }
 
 /** Bytes of the `count` newest objects. */
@@ -97,6 +145,13 @@ function sumOfNewest(plan: Plan, count: number): number {
   const segments = plan.segments.slice(Math.max(0, plan.segments.length - count));
   const sum = segments.reduce((total, info) => total + info.size, 0);
   return count > plan.segments.length ? sum + plan.snapshot.size : sum;
+}
+
+/** Bytes of the blocks that hold a page which is still needed. */
+function neededBytes(object: ObjectReader, pages: PageSink): number {
+  let bytes = 0;
+  for (const { range } of neededGroups(object, pages)) bytes += range.length;
+  return bytes;
 }
 
 /** Adjoining blocks, and their bytes. */
@@ -158,67 +213,5 @@ export async function writeBlocks(object: ObjectReader, group: FetchedGroup, pag
     const { offset, length } = object.blockRange(b);
     const at = offset - group.range.offset;
     await pages.writeBlock(object, object.decodeBlock(b, group.bytes.subarray(at, at + length)));
-  }
-}
-
-/** Writes the pages that are still needed, and remembers which. */
-class PageWriter implements PageSink {
-  readonly #target: RestoreTarget;
-  readonly #pageSize: number;
-  readonly #pages: PageSet;
-  #pageOne: Uint8Array | null = null;
-  /** What the target is writing, the oldest first. */
-  readonly #writing: Promise<void>[] = [];
-  written = 0;
-
-  constructor(target: RestoreTarget, pageSize: number, pageCount: number) {
-    this.#target = target;
-    this.#pageSize = pageSize;
-    this.#pages = new PageSet(pageSize, pageCount);
-  }
-
-  needs(pgno: number): boolean {
-    return this.#pages.needs(pgno);
-  }
-
-  /** Resolves when the next block may come, which is before this one is written. Throws for any block before, too. */
-  async writeBlock(object: ObjectReader, block: DecodedBlock): Promise<void> {
-    const contiguous = object.header.kind === "snapshot";
-    for (let j = 0; j < block.count; ) {
-      const pgno = object.pgnos[block.firstEntry + j]!;
-      if (!this.needs(pgno)) {
-        j += 1;
-        continue;
-      }
-      let run = 1;
-      if (pgno === 1) this.#pageOne = block.page(j).slice();
-      else {
-        while (contiguous && j + run < block.count && this.needs(pgno + run)) run += 1;
-        const from = block.pageOffset(j);
-        const bytes = block.raw.subarray(from, from + run * this.#pageSize);
-        this.#write(bytes, (pgno - 1) * this.#pageSize);
-      }
-      for (let i = 0; i < run; i++) this.#pages.take(pgno + i);
-      this.written += run;
-      j += run;
-    }
-    while (this.#writing.length > WRITES_AHEAD) await this.#writing.shift();
-  }
-
-  #write(bytes: Uint8Array, offset: number): void {
-    const writing = this.#target.write(bytes, offset);
-    if (writing === undefined) return;
-    // Heard only in its turn, or never: not unhandled meanwhile, which would end a Node process.
-    writing.catch(() => undefined);
-    this.#writing.push(writing);
-  }
-
-  /** Page 1 last: until it is there, nothing takes the file for a database. */
-  async finish(replica: string): Promise<void> {
-    this.#pages.requireAll(1, replica);
-    while (this.#writing.length > 0) await this.#writing.shift();
-    fault("restore:before-page-one");
-    assert(this.#pageOne !== null, "page 1 is a page");
-    await this.#target.write(this.#pageOne, 0);
   }
 }

@@ -1,4 +1,4 @@
-import { CACHE_LOST, type PositionRecord } from "./cache/write-cache.ts";
+import { CACHE_LOST, type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
@@ -37,7 +37,8 @@ export interface Started {
 export async function start(context: StartContext, loaded: PositionRecord | null): Promise<Started> {
   const { platform, onUnknownLocal } = context;
   let record = loaded;
-  if (record?.resync === CACHE_LOST) record = await adoptAfterLoss(context, record);
+  if (record?.resync === WENT_BACK) record = await adoptEarlier(context, record);
+  else if (record?.resync === CACHE_LOST) record = await adoptAfterLoss(context, record);
   else if (record !== null && onUnknownLocal !== "error" && (await isFenced(context, record)))
     record = await adopt(context, record);
   if (platform.inspect() === "absent") record = await startWithoutDatabase(context, record);
@@ -89,6 +90,16 @@ async function adoptAfterLoss(context: StartContext, record: PositionRecord): Pr
   if (context.onUnknownLocal !== "error") return adopt(context, record);
   const { adoptOwn } = await loadAdopt();
   return adoptOwn(context, record);
+}
+
+/** Going back has to be meant: the replica holds what came after, and nothing is appended to it unasked. */
+async function adoptEarlier(context: StartContext, record: PositionRecord): Promise<PositionRecord | null> {
+  if (context.onUnknownLocal !== "error") return adopt(context, record);
+  throw new UnknownLocalHistoryError(
+    `${context.platform.dbPath} was restored to an earlier state, transaction ${record.cached.txid}, and ${context.store.url} ` +
+      'holds later ones. To go on from here, which appends this state to the replica, start with onUnknownLocal: "adopt-local"; ' +
+      "for the newest state restore again, or adopt-remote.",
+  );
 }
 
 /** No local database: restore it, or begin a new one where no replica is. */

@@ -1,8 +1,10 @@
 import type { SAHPoolUtil } from "@sqlite.org/sqlite-wasm";
 import { LocalDatabaseError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
+import type { OldDatabase } from "../src/page-writer.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
 import type { Abi } from "../src/vfs/abi.ts";
+import { systemClock } from "./clock.ts";
 import { PoolFile } from "./pool-file.ts";
 
 /** The smallest first page. */
@@ -22,6 +24,7 @@ export class PoolTarget implements DatabaseTarget {
   readonly #files: PoolFiles;
   readonly #final: string;
   readonly #file: PoolFile;
+  readonly old: OldPoolFile | null;
 
   /** Throws LocalDatabaseError when there is no room in the pool, or for what an earlier restore left half done. */
   constructor(abi: Abi, pool: SAHPoolUtil, path: string) {
@@ -30,15 +33,21 @@ export class PoolTarget implements DatabaseTarget {
     this.#final = path;
     this.path = this.#files.holdsDatabase(path) ? replacementOf(path) : path;
     this.#file = this.#local(() => this.#files.open(this.path));
+    this.old = this.path === path ? null : new OldPoolFile(this.#files.open(path));
     try {
       this.#local(() => {
         this.#file.truncate(0);
         this.#files.removeBeside(this.path);
       });
     } catch (error) {
-      this.#file.close();
+      this.#close();
       throw error;
     }
+  }
+
+  #close(): void {
+    this.#file.close();
+    this.old?.close();
   }
 
   write(bytes: Uint8Array, offset: number): undefined {
@@ -52,7 +61,7 @@ export class PoolTarget implements DatabaseTarget {
     this.#local(() => {
       this.#file.truncate(size);
       this.#file.sync();
-      this.#file.close();
+      this.#close();
       if (this.path === this.#final) return;
       this.#files.removeBeside(this.path);
       this.#files.open(markerOf(this.#final)).close();
@@ -62,7 +71,7 @@ export class PoolTarget implements DatabaseTarget {
   }
 
   async abort(): Promise<void> {
-    this.#file.close();
+    this.#close();
     // Once the marker is there the new database counts.
     if (this.#files.has(markerOf(this.#final))) return;
     this.#files.remove(this.path);
@@ -75,6 +84,30 @@ export class PoolTarget implements DatabaseTarget {
     } catch (cause) {
       throw new LocalDatabaseError(this.#final, `cannot be restored: ${cause}`, { cause });
     }
+  }
+}
+
+/** The main file of the database that is replaced. */
+class OldPoolFile implements OldDatabase {
+  readonly size: number;
+  readonly #file: PoolFile;
+  #open = true;
+
+  constructor(file: PoolFile) {
+    this.#file = file;
+    this.size = file.size();
+  }
+
+  /** Reads are synchronous; between them the worker hears its messages. */
+  async read(into: Uint8Array, offset: number): Promise<void> {
+    await systemClock.turn();
+    if (!this.#open) throw new Error("the restore that asked for this has ended");
+    this.#file.read(into, offset);
+  }
+
+  close(): void {
+    this.#open = false;
+    this.#file.close();
   }
 }
 

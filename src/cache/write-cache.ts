@@ -98,6 +98,9 @@ export interface CacheState {
  */
 export const CACHE_LOST = "the write cache lost its queue";
 
+/** The reason in the record of a database that was put back to an earlier state: `onUnknownLocal` decides when it starts. */
+export const WENT_BACK = "the database was restored to an earlier state";
+
 /** One segment waiting for upload. */
 export interface CacheEntry {
   readonly from: Position;

@@ -25,7 +25,7 @@ export interface ObjectSource {
 }
 
 /** Up to this size an object is read whole, by one request, and kept by its reader. */
-const smallObject = 262144;
+export const smallObject = 262144;
 /** What is read first of a larger one: all of the header, nearly always, and the index of a medium-sized object. */
 const headSize = 4096;
 const tailSize = 65536;
@@ -51,6 +51,17 @@ export async function openObject(source: ObjectSource, codecs: Codecs): Promise<
   const index = await readIndex(bytes, trailer, header, headerPayload, codecs);
   requireLayout(index, blocksOffset, trailer, source.key);
   return new ObjectReader(bytes, header, trailer.id, index, blocksOffset, codecs);
+}
+
+/**
+ * The header alone, by one small read. It is checked against its key, but not by the object's id, which needs the index:
+ * good for finding an object, not for relying on it. Throws as `openObject` does.
+ */
+export async function openHeader(source: ObjectSource): Promise<ObjectHeader> {
+  if (source.size < minObject) throw new CorruptObjectError(source.key, "size", `${source.size} bytes`);
+  const header = decodeHeader(await readHeader(await ObjectBytes.fetchHead(source)), source.key);
+  requireKey(header, source.key);
+  return header;
 }
 
 async function readHeader(bytes: ObjectBytes): Promise<Uint8Array> {
@@ -129,6 +140,11 @@ export class ObjectBytes {
       bytes: await readExactly(source, offset, lengths[i]!),
     }));
     return new ObjectBytes(source, await Promise.all(parts));
+  }
+
+  static async fetchHead(source: ObjectSource): Promise<ObjectBytes> {
+    const bytes = await readExactly(source, 0, Math.min(headSize, source.size));
+    return new ObjectBytes(source, [{ offset: 0, bytes }]);
   }
 
   /** From what is here where that is enough. */
