@@ -1,9 +1,10 @@
 import { BrokenReplicaError, NotRestorableError, StoreError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { ObjectHeader } from "./format/header.ts";
-import { type Position, samePosition } from "./format/position.ts";
+import type { ObjectReader } from "./format/object-reader.ts";
+import { samePosition } from "./format/position.ts";
 import { History, type Reached } from "./history.ts";
-import { type Plan, type PlanTarget, type Proof, plan } from "./plan.ts";
+import { type Plan, type PlanTarget, plan } from "./plan.ts";
 import { prefetch } from "./prefetch.ts";
 import { type Listing, openStored, readStoredHeader, type SegmentInfo } from "./replica.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -37,9 +38,11 @@ export async function choosePlan(
     const chosen = plan(known, store.url, target);
     if (chosen === null) return null;
     if (chosen.unsettled.length > 0) await headers.readAll(chosen.unsettled);
-    else if (chosen.proof === null || (await agrees(store, chosen, chosen.proof, codecs, signal)))
-      return chosen;
-    else known = withoutStrays(known, chosen.proof.merged, store.url);
+    else {
+      const contradicted = await findContradicted(store, chosen, codecs, signal);
+      if (contradicted === null) return chosen;
+      known = withoutStrays(known, contradicted, store.url);
+    }
   }
 }
 
@@ -75,9 +78,6 @@ class Headers {
 /**
  * The transaction before the first known commit after `timestamp`: no state in between is known, so the last state up to
  * that transaction is the last one at `timestamp`, and a gap in between is found as any other.
- *
- * Times never go back along the chain, so this is a binary search: first among the ends of what is not part of a merged
- * segment, then within the one where it led to. A stray within cannot mislead it beyond that.
  */
 async function targetAt(
   store: ObjectStore,
@@ -87,51 +87,69 @@ async function targetAt(
   codecs: Codecs,
   signal: AbortSignal | undefined,
 ): Promise<PlanTarget> {
-  const history = new History(listing);
-  const { reached } = history.walk(Number.POSITIVE_INFINITY);
-  if (reached.length === 0) return "latest"; // For `plan` to judge.
-  const timeOf = async ({ object }: Reached) => (await headers.read(object)).commits.last;
-  const whole = reached.filter(({ txid }) => !history.isCovered(txid));
-  const after = await firstAfter(whole, timestamp, timeOf);
-  const beyond = whole[after];
-  if (beyond === undefined) return "latest";
-  const from = whole[after - 1]?.txid ?? -1;
-  const within = reached.filter(({ txid }) => txid > from && txid < beyond.txid);
-  const first = within[await firstAfter(within, timestamp, timeOf)] ?? beyond;
-  if (first === reached[0]) {
-    const oldest = { txid: first.txid, time: await timeOf(first) };
-    const last = reached.at(-1)!;
-    throw tooEarly(store, timestamp, oldest, { txid: last.txid, time: await timeOf(last) });
+  for (;;) {
+    const history = new History(headers.settle(listing));
+    const { reached } = history.walk(Number.POSITIVE_INFINITY);
+    const first = await firstAfter(history, reached, timestamp, headers);
+    if (first === "surprise") continue;
+    if (first === undefined) return "latest"; // Or nothing at all, for `plan` to say.
+    if (first === reached[0]) throw await tooEarly(store, timestamp, first, reached.at(-1)!, headers);
+    // All depends on this one: it is checked by its id, as headers alone are not.
+    const { to, header, key } = await openStored(store, first.object, codecs, signal);
+    if (header.commits.last <= timestamp)
+      throw new StoreError("precondition-failed", `${key} has another header by now`, { key });
+    const target = { txid: to.txid - 1 };
+    const doubtful = history.walk(target.txid).crossing.filter(({ maxTxid }) => maxTxid === null);
+    if (doubtful.length === 0) return target;
+    await headers.readAll(doubtful); // One may end before, where its neighbour is missing: a state that was not seen.
   }
-  // All depends on this one: it is checked by its id, as headers alone are not.
-  const { to, header } = await openStored(store, first.object, codecs, signal);
-  if (header.commits.last > timestamp) return { txid: to.txid - 1 };
-  const { key } = first.object;
-  throw new StoreError("precondition-failed", `${key} has another header by now`, { key });
 }
 
-/** Index of the first whose time is after `timestamp`. */
-async function firstAfter<T>(
-  items: readonly T[],
+/**
+ * The first position that was committed after `timestamp`. "surprise" where a segment does not end where it was taken to.
+ *
+ * Times never go back along the chain, so this is a binary search: first among the ends of what is not part of a merged
+ * segment, then within the one where it led to. A stray within cannot mislead it beyond that.
+ */
+async function firstAfter(
+  history: History,
+  reached: readonly Reached[],
   timestamp: number,
-  timeOf: (item: T) => Promise<number>,
-): Promise<number> {
-  let low = 0;
-  let high = items.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((await timeOf(items[middle]!)) <= timestamp) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  headers: Headers,
+): Promise<Reached | undefined | "surprise"> {
+  let surprised = false;
+  const search = async (among: readonly Reached[]) => {
+    let low = 0;
+    let high = among.length;
+    while (low < high && !surprised) {
+      const middle = (low + high) >>> 1;
+      const { to, commits } = await headers.read(among[middle]!.object);
+      surprised = to.txid !== among[middle]!.txid;
+      if (commits.last <= timestamp) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  const whole = reached.filter(({ txid }) => !history.isCovered(txid));
+  const after = await search(whole);
+  const [from, to] = [whole[after - 1]?.txid ?? -1, whole[after]?.txid ?? Number.POSITIVE_INFINITY];
+  const within = reached.filter(({ txid }) => txid > from && txid < to);
+  const first = within[await search(within)] ?? whole[after];
+  return surprised ? "surprise" : first;
 }
 
-function tooEarly(
+async function tooEarly(
   store: ObjectStore,
   timestamp: number,
-  oldest: { txid: number; time: number },
-  newest: { txid: number; time: number },
-): NotRestorableError {
+  first: Reached,
+  last: Reached,
+  headers: Headers,
+): Promise<NotRestorableError> {
+  const state = async ({ object }: Reached) => {
+    const { to, commits } = await headers.read(object);
+    return { txid: to.txid, time: commits.last };
+  };
+  const [oldest, newest] = [await state(first), await state(last)];
   const iso = (ms: number) => new Date(ms).toISOString();
   return new NotRestorableError(
     `${iso(timestamp)} is before the oldest state of ${store.url} that can be restored: those go from ` +
@@ -141,21 +159,28 @@ function tooEarly(
   );
 }
 
-/** Whether the lower level leads from the plan's end to exactly where the merged segment ends. */
-async function agrees(
+/** The innermost merged segment of a plan's proof with whose end lower levels do not agree; null where all do. */
+async function findContradicted(
   store: ObjectStore,
-  { segments }: Plan,
-  proof: Proof,
+  { segments, proof }: Plan,
   codecs: Codecs,
   signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const open = (info: SegmentInfo) => openStored(store, info, codecs, signal);
-  let end: Position | null = null;
-  for await (const { from, to } of prefetch([...segments.slice(-1), ...proof.segments], OPEN_AHEAD, open)) {
-    if (end !== null && !samePosition(from!, end)) return false;
-    end = to;
+): Promise<SegmentInfo | null> {
+  if (proof.length === 0) return null;
+  const infos = [...segments.slice(-1), ...proof.flatMap((stretch) => [...stretch.segments, stretch.merged])];
+  const opened = prefetch(infos, OPEN_AHEAD, (info) => openStored(store, info, codecs, signal));
+  const next = async () => (await opened.next()).value as ObjectReader;
+  let end = (await next()).to;
+  for (const { segments, merged } of proof) {
+    let fits = true;
+    for (const _ of segments) {
+      const { from, to } = await next();
+      fits &&= samePosition(from!, end);
+      end = to;
+    }
+    if (!fits || !samePosition((await next()).to, end)) return merged;
   }
-  return end !== null && samePosition((await open(proof.merged)).to, end);
+  return null;
 }
 
 /** What lower levels hold of a merged segment is another history than its own: the merged one counts. */

@@ -5,6 +5,8 @@ export interface Reached {
   readonly txid: number;
   /** Ends here; a snapshot is the beginning of the way. */
   readonly object: SnapshotInfo | SegmentInfo;
+  /** Of the object; null for a snapshot. */
+  readonly level: number | null;
   readonly before: Reached | null;
   /** Transaction of the snapshot at which the way begins. */
   readonly root: number;
@@ -34,6 +36,8 @@ export class History {
   readonly #places: readonly number[];
   /** Segments above level 0, by where they begin, each only if it reaches farther than all before it. */
   readonly #covers: readonly SegmentInfo[];
+  /** Segments above level 0, by where they end. */
+  readonly #merged = new Map<number, SegmentInfo[]>();
   /** From a place inside of a merged segment, the step by which lower levels lead on to where the merged one ends. */
   readonly #onward = new Map<number, SegmentInfo>();
 
@@ -45,10 +49,10 @@ export class History {
       const { minTxid, maxTxid } = info;
       places.add(minTxid - 1);
       if (maxTxid !== null) places.add(maxTxid);
-      const beside = this.#segments.get(minTxid);
-      if (beside === undefined) this.#segments.set(minTxid, [info]);
-      else beside.push(info);
-      if (info.level > 0) covers.push(info);
+      addTo(this.#segments, minTxid, info);
+      if (info.level === 0) continue;
+      addTo(this.#merged, maxTxid!, info);
+      covers.push(info);
     }
     this.#places = [...places].sort((a, b) => a - b);
     covers.sort((a, b) => a.minTxid - b.minTxid || b.maxTxid! - a.maxTxid!);
@@ -74,7 +78,7 @@ export class History {
 
   /**
    * Every position up to `upTo` that can be reached from a snapshot up to `upTo`, each on the way from the newest snapshot
-   * possible, by the fewest objects.
+   * possible, by the fewest objects of the highest levels.
    */
   walk(upTo: number): Walk {
     const best = new Map<number, Reached>();
@@ -86,7 +90,8 @@ export class History {
         const txid = this.endOf(object) ?? object.minTxid;
         if (txid > upTo) crossing.push(object);
         else {
-          const there = { txid, object, before: here, root: here.root, objects: here.objects + 1 };
+          const { root, objects } = here;
+          const there = { txid, object, level: object.level, before: here, root, objects: objects + 1 };
           if (isBetter(there, best.get(txid))) best.set(txid, there);
         }
       }
@@ -97,7 +102,7 @@ export class History {
       const here =
         snapshot === undefined
           ? best.get(txid)
-          : { txid, object: snapshot, before: null, root: txid, objects: 1 };
+          : { txid, object: snapshot, level: null, before: null, root: txid, objects: 1 };
       best.delete(txid);
       if (here !== undefined) visit(here);
     }
@@ -116,6 +121,11 @@ export class History {
   /** Whether `txid` lies within a merged segment, not at its end. */
   isCovered(txid: number): boolean {
     return (this.coverOf(txid)?.maxTxid ?? txid) > txid;
+  }
+
+  /** The merged segments that end with `txid`. */
+  mergedTo(txid: number): readonly SegmentInfo[] {
+    return this.#merged.get(txid) ?? [];
   }
 
   /**
@@ -150,9 +160,18 @@ export class History {
   }
 }
 
+function addTo(map: Map<number, SegmentInfo[]>, txid: number, info: SegmentInfo): void {
+  const beside = map.get(txid);
+  if (beside === undefined) map.set(txid, [info]);
+  else beside.push(info);
+}
+
+/** From a newer snapshot, by fewer objects, by a higher level, whose keys tell more. */
 function isBetter(one: Reached, other: Reached | undefined): boolean {
-  if (other === undefined || one.root > other.root) return true;
-  return one.root === other.root && one.objects < other.objects;
+  if (other === undefined) return true;
+  if (one.root !== other.root) return one.root > other.root;
+  if (one.objects !== other.objects) return one.objects < other.objects;
+  return one.level! > other.level!;
 }
 
 /** Index of the first item whose number is `least` or more; numbers ascend. */

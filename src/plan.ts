@@ -15,12 +15,15 @@ export interface Plan {
   readonly newest: boolean;
   /** Of level 0, and where they end decides whether this plan is right: to be found out first (`choosePlan`). */
   readonly unsettled: readonly SegmentInfo[];
-  /** What its end has to be compared with, where a merged segment stands for the same stretch; null where none does. */
-  readonly proof: Proof | null;
+  /** Where merged segments stand for the stretch in which it ends: what leads on to the end of each, the inner ones first. */
+  readonly proof: readonly Stretch[];
 }
 
-/** A merged segment is the canonical form of what it holds. These have to lead from a plan's end to where it ends. */
-export interface Proof {
+/**
+ * A merged segment is the canonical form of what it holds, and lower levels agree with it if they end where it does:
+ * `segments` lead there, from where the stretch before ends.
+ */
+export interface Stretch {
   readonly segments: readonly SegmentInfo[];
   readonly merged: SegmentInfo;
 }
@@ -75,8 +78,8 @@ export function segmentsAfter(
 }
 
 /** A segment of level 0 with nothing behind it: where it ends, it alone knows. */
-function isOpen(history: History, { object }: Reached): boolean {
-  return "level" in object && history.endOf(object) === null;
+function isOpen(history: History, { object, level }: Reached): boolean {
+  return level !== null && history.endOf(object as SegmentInfo) === null;
 }
 
 function outside(replica: string, txid: number, listing: Listing, history: History): NotRestorableError {
@@ -101,22 +104,37 @@ function planOf(history: History, end: Reached, doubtful: readonly SegmentInfo[]
   let step = end;
   for (; step.before !== null; step = step.before) segments.push(step.object as SegmentInfo);
   segments.reverse();
-  const within = segments.filter((info) => info.maxTxid === null && history.coverOf(info.minTxid) !== null);
+  const proof = proofOf(history, end);
+  const within = [...segments, ...proof.flatMap((stretch) => stretch.segments)].filter(
+    (info) => info.maxTxid === null && history.coverOf(info.minTxid) !== null,
+  );
   return {
     snapshot: step.object as SnapshotInfo,
     segments,
     txid: isOpen(history, end) ? null : end.txid,
     newest: isOpen(history, end) || !history.leadsBeyond(end.txid),
     unsettled: [...new Set([...within, ...doubtful])],
-    proof: proofOf(history, end),
+    proof,
   };
 }
 
-function proofOf(history: History, end: Reached): Proof | null {
-  const segments = history.onwardFrom(end.txid);
+function proofOf(history: History, { txid, before, object }: Reached): Stretch[] {
+  const onward = history.onwardFrom(txid);
   // A snapshot stands by itself.
-  if (end.before === null || segments === null) return null;
-  const last = segments.at(-1);
-  const merged = history.coverOf(last === undefined ? end.txid : history.endOf(last)!);
-  return merged === null || merged === end.object ? null : { segments, merged };
+  if (before === null || onward === null) return [];
+  const stretches: Stretch[] = [];
+  let segments: SegmentInfo[] = [];
+  const compareAt = (at: number) => {
+    for (const merged of history.mergedTo(at)) {
+      if (merged === object || merged.minTxid > txid) continue;
+      stretches.push({ segments, merged });
+      segments = [];
+    }
+  };
+  compareAt(txid);
+  for (const step of onward) {
+    segments.push(step);
+    compareAt(history.endOf(step)!);
+  }
+  return stretches;
 }

@@ -1,5 +1,5 @@
 import { type Claim, readClaim } from "./claim.ts";
-import { BrokenReplicaError } from "./errors.ts";
+import { BrokenReplicaError, StoreError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { type ObjectSource, openHeader, openObject } from "./format/decode.ts";
 import type { ObjectHeader } from "./format/header.ts";

@@ -1,26 +1,49 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkRestoreOptions, checkTime, type RestoreOptions } from "../../src/config.ts";
 import { ConfigError } from "../../src/errors.ts";
-import { SqliteReplicator } from "../index.ts";
+import { type RestoreOutcome, SqliteReplicator } from "../index.ts";
 import { byteSize, ProgressLine } from "../progress.ts";
 import { type Command, EXIT_FAILED, EXIT_NOTHING, EXIT_OK } from "./command.ts";
 import { openReplica } from "./replica-word.ts";
+import { parseDuration } from "./status.ts";
 
 export const restore: Command = {
-  usage: "restore <replica> <database> [--overwrite] [--integrity quick|full|none]",
-  help: `Writes the newest state of a replica to a database file. The file appears whole or not at all; an existing one is
-only replaced with --overwrite. SQLite checks the result before it is put in place (--integrity, default quick).
+  usage:
+    "restore <replica> <database> [--txid <number> | --timestamp <time>] [--overwrite] [--integrity quick|full|none]",
+  help: `Writes the newest state of a replica to a database file, or the last one at or before a transaction or a time. The
+file appears whole or not at all; an existing one is only replaced with --overwrite, and then only pages that differ are
+fetched. SQLite checks the result before it is put in place (--integrity, default quick).
 
   sluice restore s3://my-bucket/backups/app/ /var/lib/app/data.db
   sluice restore "s3://my-bucket/app/?endpoint=https://minio.example:9000" data.db --overwrite
   sluice restore file:///mnt/backup/app copy.db --integrity full
+  sluice restore file:///mnt/backup/app then.db --timestamp 2026-03-01T12:00:00Z
+  sluice restore file:///mnt/backup/app then.db --timestamp -90m
+  sluice restore file:///mnt/backup/app then.db --txid 4711
 
-JSON: { restored: true, position: { txid, id }, database } or { restored: false, reason }, where the reason is
-"no-replica" (exit code 3) or "database-exists" (exit code 1).`,
-  options: { overwrite: { type: "boolean" }, integrity: { type: "string" } },
+A time is ISO 8601 with a zone, or how long ago (-30s, -5m, -2h, -1d). States are where segments end; sluice ls shows what there is.
+A gap in the replica before the state that is asked for is an error.
+
+JSON: { restored: true, position: { txid, id }, time, bytesFetched, bytesSaved, database }, with the time of the last commit in
+ISO 8601 and how many bytes of objects were not needed because the database that is replaced had the same pages; or
+{ restored: false, reason }, where the reason is "no-replica" (exit code 3) or "database-exists" (exit code 1).`,
+  options: {
+    txid: { type: "string" },
+    timestamp: { type: "string" },
+    overwrite: { type: "boolean" },
+    integrity: { type: "string" },
+  },
   words: [2, 2],
-  async run([replica, dbPath], { json, overwrite, integrity }) {
+  async run([replica, dbPath], { json, overwrite, integrity, txid, timestamp }) {
+    const options: RestoreOptions = {
+      overwrite: overwrite === true,
+      ...(integrity !== undefined && { integrityCheck: checkIntegrity(integrity) }),
+      ...(txid !== undefined && { txid: parseTxid(String(txid)) }),
+      ...(timestamp !== undefined && { timestamp: parseTimestamp(String(timestamp)) }),
+    };
+    checkRestoreOptions(options);
     const store = await openReplica(replica!);
     // The write cache belongs to a replicator that goes on; a restore alone leaves nothing but the database.
     const cacheDir = mkdtempSync(join(tmpdir(), "sluice-restore-"));
@@ -29,15 +52,14 @@ JSON: { restored: true, position: { txid, id }, database } or { restored: false,
       const replicator = await SqliteReplicator.create({ dbPath: dbPath!, replica: store, cacheDir });
       try {
         const outcome = await replicator.restore({
-          overwrite: overwrite === true,
-          ...(integrity !== undefined && { integrityCheck: checkIntegrity(integrity) }),
+          ...options,
           onProgress: ({ objects, totalObjects, bytes, totalBytes }) =>
             line.update(bytes / totalBytes, `${objects}/${totalObjects} objects, ${byteSize(bytes)}`),
         });
         line.clear();
-        if (json) console.log(JSON.stringify({ ...outcome, ...(outcome.restored && { database: dbPath }) }));
+        if (json) console.log(JSON.stringify(documentOf(outcome, dbPath!)));
         if (outcome.restored) {
-          if (!json) console.log(`${dbPath} is at transaction ${outcome.position.txid}.`);
+          if (!json) console.log(inWords(outcome, options, dbPath!));
           return EXIT_OK;
         }
         const missing = outcome.reason === "no-replica";
@@ -56,6 +78,44 @@ JSON: { restored: true, position: { txid, id }, database } or { restored: false,
     }
   },
 };
+
+type Restored = RestoreOutcome & { restored: true };
+
+function documentOf(outcome: RestoreOutcome, database: string) {
+  return outcome.restored ? { ...outcome, time: new Date(outcome.time).toISOString(), database } : outcome;
+}
+
+/** Says so where the state is not exactly the one that was asked for. */
+function inWords(
+  { position, time, bytesFetched, bytesSaved }: Restored,
+  { txid, timestamp }: RestoreOptions,
+  dbPath: string,
+): string {
+  const committed = `committed ${new Date(time).toISOString()}`;
+  const which =
+    txid !== undefined && txid !== position.txid
+      ? `, the last state that can be restored at or before transaction ${txid}`
+      : timestamp !== undefined
+        ? `, the last state that can be restored at or before ${new Date(timestamp).toISOString()}`
+        : "";
+  const saved =
+    bytesSaved === 0
+      ? ""
+      : ` ${byteSize(bytesFetched)} fetched, ${byteSize(bytesSaved)} saved by pages that were there already.`;
+  return `${dbPath} is at transaction ${position.txid}, ${committed}${which}.${saved}`;
+}
+
+function parseTxid(text: string): number {
+  // Keys have hexadecimal numbers with leading zeros: one of those must not be taken for another transaction.
+  if (/^(0|[1-9]\d*)$/.test(text)) return Number(text);
+  throw new ConfigError("--txid", "must be a decimal number without leading zeros, as sluice ls shows it");
+}
+
+/** Milliseconds since 1970. */
+function parseTimestamp(text: string): number {
+  if (text.startsWith("-")) return Date.now() - parseDuration("--timestamp", text.slice(1));
+  return checkTime("--timestamp", text);
+}
 
 function checkIntegrity(value: string | boolean): "quick" | "full" | "none" {
   if (value === "quick" || value === "full" || value === "none") return value;

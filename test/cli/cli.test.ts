@@ -88,7 +88,14 @@ describe("restore", () => {
     const { code, document } = await sluice.json(["restore", url, dbPath], { TMPDIR: join(folder, "tmp") });
     expect({ code, document }).toEqual({
       code: 0,
-      document: { restored: true, position: { txid: 7, id: hexId }, database: dbPath },
+      document: {
+        restored: true,
+        position: { txid: 7, id: hexId },
+        time: iso,
+        bytesFetched: expect.any(Number),
+        bytesSaved: 0,
+        database: dbPath,
+      },
     });
     expect(readFileSync(dbPath).equals(history.content)).toBe(true);
     expect(readdirSync(folder).sort()).toEqual(["data.db", "replica", "tmp"]);
