@@ -38,6 +38,8 @@ const inChromium = () => ({
 const tests = defineConfig({
   test: {
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
+    // What is waited for comes when the machine has time for it.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,

@@ -25,8 +25,8 @@ function commit(db: Database, bytes: number): void {
 }
 
 test.each([
-  ["NORMAL", 10, 20],
-  ["FULL", 10, 20],
+  ["NORMAL", 15, 32],
+  ["FULL", 15, 32],
 ])(
   "commits that do not wait for the loop pay for no drain until the WAL is large: %s",
   async (mode, none, largest) => {
