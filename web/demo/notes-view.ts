@@ -38,6 +38,7 @@ export function showRows(rows: number): void {
 export function showFound({ notes, matches, rows }: Found): void {
   showRows(rows);
   setText("matches", query() === "" ? "" : `, ${count(matches)} found`);
+  byId("notes").dataset.empty = query() === "" ? "No notes yet. Keep one, or write 1,000." : "Nothing found.";
   byId("notes").replaceChildren(...notes.map(item));
 }
 

@@ -26,7 +26,7 @@ export function showStatus(status: WebReplicationStatus): void {
     snapshot === null ? "none yet" : `commit ${count(snapshot.txid)}, ${clock(snapshot.time)}`,
   );
   setText("storage", storage === null ? "–" : `${bytes(storage.usage)} of ${bytes(storage.quota)}`);
-  setText("persisted", storage === null ? "–" : storage.persisted ? "yes, granted" : "no");
+  setText("persisted", storage === null ? "–" : storage.persisted ? "no, it is kept" : "yes");
 }
 
 /** What the panel said of a worker that is gone. */
@@ -35,7 +35,7 @@ export function clearPanel(): void {
     setNumber(id, 0, "–");
     byId(`${id}-bar`).style.transform = "scaleX(0)";
   }
-  for (const id of ["lag", "pending", "snapshot"]) setText(id, "–");
+  for (const id of ["lag", "pending", "snapshot", "storage", "persisted"]) setText(id, "–");
 }
 
 /** Where all stands, in one line for people. */
