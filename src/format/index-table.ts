@@ -8,7 +8,7 @@ import { hostIsLittleEndian } from "../wal/wal-format.ts";
 import type { Codecs } from "./codecs.ts";
 import type { ObjectHeader } from "./header.ts";
 import { idFromBytes } from "./id.ts";
-import { blockCountOf, lockBytePage, rawBlockLength } from "./layout.ts";
+import { blockCountOf, largestStoredLength, lockBytePage, rawBlockLength } from "./layout.ts";
 
 export interface ObjectIndex {
   /** Ascending. */
@@ -108,7 +108,8 @@ export function objectId(
 /**
  * The tables are valid if and only if (1) there is an entry, and page numbers ascend within the database, (2) a
  * snapshot has every page, and a segment lacks the lock-byte page, and (3) there are as many blocks, of as many
- * raw bytes, as the entries fill, and none is empty. Throws CorruptObjectError "index".
+ * raw bytes, as the entries fill, and none is empty or stored in more bytes than zstd needs. Throws CorruptObjectError
+ * "index".
  */
 export function validateIndex(index: ObjectIndex, header: ObjectHeader, key: string): void {
   const { pgnos, compressedLengths, rawLengths } = index;
@@ -140,8 +141,10 @@ function blockTableFault(
 ): string | null {
   if (rawLengths.length !== blockCountOf(header, entryCount)) return `${rawLengths.length} blocks`;
   for (let b = 0; b < rawLengths.length; b++) {
-    if (rawLengths[b] !== rawBlockLength(header, b, entryCount)) return `raw length of block ${b}`;
-    if (compressedLengths[b] === 0) return `compressed length of block ${b}`;
+    const rawLength = rawLengths[b]!;
+    const stored = compressedLengths[b]!;
+    if (rawLength !== rawBlockLength(header, b, entryCount)) return `raw length of block ${b}`;
+    if (stored === 0 || stored > largestStoredLength(rawLength)) return `compressed length of block ${b}`;
   }
   return null;
 }

@@ -37,3 +37,8 @@ export function entriesInBlock(header: ObjectHeader, block: number, entryCount: 
 export function rawBlockLength(header: ObjectHeader, block: number, entryCount: number): number {
   return blockPrefix(header, block) + entriesInBlock(header, block, entryCount) * entrySize(header);
 }
+
+/** Bytes that a block may be stored in: zstd never needs more (ZSTD_compressBound), so more is not what it says it is. */
+export function largestStoredLength(rawLength: number): number {
+  return rawLength + Math.floor(rawLength / 256) + 64;
+}

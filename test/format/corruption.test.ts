@@ -221,6 +221,20 @@ describe("an object whose id is right all the same", () => {
     view.setUint32(blockTable + 8, 0, true);
     return expectCorrupt(snapshot, "index");
   });
+  test("has a block in more bytes than zstd could need, which are refused before they are fetched", async () => {
+    const snapshot = encodeObject(snapshotHeader(512, 5), somePages(512, range(1, 5))).bytes;
+    const { blocks, index, blockTable } = partsOf(snapshot);
+    const stored = (length: number) => {
+      const padding = Buffer.alloc(length - (index - blocks));
+      const copy = Buffer.concat([snapshot.subarray(0, index), padding, snapshot.subarray(index)]);
+      copy.writeUInt32LE(length, blockTable + padding.length);
+      copy.writeBigUInt64LE(BigInt(index + padding.length), copy.length - 40);
+      return new Uint8Array(copy);
+    };
+    const most = 5 * 512 + 10 + 64;
+    await expectCorrupt(stored(most), "block");
+    await expectCorrupt(stored(most + 1), "index");
+  });
   test("has a field more in its header, and is read", async () => {
     const later = withRightId(withHeaderText(bytes, text.replace('"created"', '"later":{"x":1},"created"')));
     expect((await decodeObject(later)).pages).toEqual(pages);
