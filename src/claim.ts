@@ -1,4 +1,5 @@
 import { BrokenReplicaError, StoreError } from "./errors.ts";
+import { isTime } from "./format/header.ts";
 import { lineageKey } from "./format/keys.ts";
 import { collect } from "./store/collect.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -42,7 +43,7 @@ function parseClaim(text: string): Claim | null {
       value?.version === 1 &&
       id.test(String(value.lineage)) &&
       id.test(String(value.writer)) &&
-      Number.isSafeInteger(value.created);
+      isTime(value.created);
     return valid ? (value as Claim) : null;
   } catch {
     return null;

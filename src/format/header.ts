@@ -85,13 +85,13 @@ export function validateHeader(value: unknown, key: string): ObjectHeader {
   require(typeof pageSize === "number" && isPageSize(pageSize), "pageSize is not one of SQLite's");
   require(isCount(pageCount) && pageCount >= 1 && pageCount <= maxPageCount, "pageCount is out of range");
   require(isId(writer), "writer is not an id");
-  require(isCount(created), "created is not a time");
+  require(isTime(created), "created is not a time");
 
   const { from, to } = validatePositions(value, kind, require);
   const { commits } = value;
   require(isRecord(commits), "commits is missing");
   const { first, last } = commits;
-  require(isCount(first) && isCount(last) && first <= last, "commits is not a span of time");
+  require(isTime(first) && isTime(last) && first <= last, "commits is not a span of time");
   require(kind === "segment" || first === last, "a snapshot holds one commit time");
   return {
     format: formatVersion,
@@ -143,4 +143,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** Milliseconds since 1970, as far as a Date goes (ECMA-262, "Time-related Constants"). */
+export function isTime(value: unknown): value is number {
+  return isCount(value) && value <= 8.64e15;
 }

@@ -65,6 +65,8 @@ test.each<[string, unknown]>([
   ["no writer", { ...segment, writer: undefined }],
   ["no created", { ...segment, created: undefined }],
   ["created as a date", { ...segment, created: "2026-01-01" }],
+  ["created after the last of all days", { ...segment, created: 8.64e15 + 1 }],
+  ["commits after the last of all days", { ...segment, commits: { first: 1, last: 8.64e15 + 1 } }],
   ["no commits", { ...segment, commits: undefined }],
   ["commits backwards", { ...segment, commits: { first: 2, last: 1 } }],
   ["a snapshot with a span", { ...snapshot, commits: { first: 1, last: 2 } }],

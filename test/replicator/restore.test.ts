@@ -349,6 +349,13 @@ const damages: Record<string, Damage> = {
     fs.writeFileSync(join(at.replica, "lineage.json"), '{"version":1,"lineage":"../.."}');
     return broken({ key: "lineage.json" });
   },
+  "the claim was made after the last of all days, and there is nothing else": (at) => {
+    const path = join(at.replica, "lineage.json");
+    const claim = JSON.parse(fs.readFileSync(path, "utf8"));
+    for (const folder of ["snapshots", "wal"]) fs.rmSync(join(at.replica, folder), { recursive: true });
+    fs.writeFileSync(path, JSON.stringify({ ...claim, created: 8.64e15 + 1 }));
+    return broken({ key: "lineage.json" });
+  },
   "the claim is of 1 MiB": (at) => {
     fs.writeFileSync(join(at.replica, "lineage.json"), " ".repeat(1 << 20));
     return broken({ key: "lineage.json" });
