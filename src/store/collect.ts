@@ -1,10 +1,16 @@
-/** Collects a body into one array. Throws once more than `limit` bytes arrive, before they are kept. */
+import { StoreError } from "../errors.ts";
+
+/** Collects a body into one array. Throws StoreError once more than `limit` bytes arrive, before they are kept. */
 export async function collect(body: AsyncIterable<Uint8Array>, limit: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of body) {
     size += chunk.length;
-    if (size > limit) throw new RangeError(`body is larger than ${limit} bytes`);
+    if (size > limit)
+      throw new StoreError(
+        "unavailable",
+        `the store answered with more than the ${limit} bytes that are there`,
+      );
     chunks.push(chunk);
   }
   if (chunks.length === 1) return chunks[0]!;
