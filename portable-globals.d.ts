@@ -43,7 +43,7 @@ declare class URL {
   readonly searchParams: URLSearchParams;
 }
 declare class URLSearchParams {
-  constructor(parameters: Record<string, string>);
+  constructor(parameters: Record<string, string> | string);
   get(name: string): string | null;
   getAll(name: string): string[];
   keys(): Iterable<string>;

@@ -92,11 +92,13 @@ export function requireSettings({ region, credentials }: S3Settings): void {
  * for anything else in it, above all for secrets, which would end in logs and process lists.
  */
 export function parseS3Url(url: string): S3StoreConfig {
-  const parts = /^s3:\/\/([^/?#]+)(?:\/([^?#]*))?(?:\?[^#]*)?$/i.exec(url);
+  // The ARN of an access point may have a slash in it.
+  const parts = /^s3:\/\/(arn:[^/?#]*:accesspoint\/[^/?#]+|[^/?#]+)(?:\/([^?#]*))?(?:\?([^#]*))?$/i.exec(url);
   if (parts === null) throw new ConfigError("replica", "must look like s3://bucket/prefix/?region=…");
-  const [, bucket = "", path = ""] = parts;
-  if (bucket.includes("@")) throw noSecrets("replica");
-  const { searchParams } = new URL(url);
+  const [, bucket = "", path = "", query = ""] = parts;
+  if (/@|^(?!arn:).*:/i.test(bucket)) throw noSecrets("replica");
+  // Not by URL, which takes no colons of an ARN, and what is no host is for the check of the bucket's name.
+  const searchParams = new URLSearchParams(query);
   const parameters = new Map<string, string>();
   for (const name of searchParams.keys()) {
     if (SECRET_PARAMETER.test(name)) throw noSecrets(name);

@@ -22,9 +22,20 @@ describe("an s3:// URL", () => {
       "s3://bucket/a%20b/c/",
       "s3://bucket/",
       "s3://b.c/p/?endpoint=http://127.0.0.1:9000&region=us-east-1",
+      "s3://arn:aws:s3:eu-west-1:111122223333:accesspoint/app/a/b/",
+      "s3://arn:aws:s3:eu-west-1:111122223333:accesspoint:app/a/b/",
     ]) {
       expect(formatS3Url(checkS3Config(parseS3Url(url)))).toBe(url);
     }
+  });
+
+  test("may name an access point by its ARN", () => {
+    const arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/app";
+    expect(parseS3Url(`s3://${arn}/a/?region=eu-west-1`)).toEqual({
+      bucket: arn,
+      prefix: "a/",
+      region: "eu-west-1",
+    });
   });
 
   test.each([
@@ -33,6 +44,8 @@ describe("an s3:// URL", () => {
     ["X-Amz-Signature", "s3://bucket/?X-Amz-Signature=hush"],
     ["sessionToken", "s3://bucket/?region=x&sessionToken=hush"],
     ["replica", "s3://hush:hush@bucket/"],
+    ["replica", "s3://hush:hush"],
+    ["bucket", "s3://buc^ket/"],
     ["endpoint", "s3://bucket/?endpoint=https://user:hush@host"],
     ["endpoint", "s3://bucket/?endpoint=https://host/?token%3Dhush"],
     ["endpoint", "s3://bucket/?endpoint=host:9000"],
