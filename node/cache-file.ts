@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { readCacheEntry, readPositionRecord } from "../src/cache/read-records.ts";
 import type { CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
 
@@ -16,8 +17,8 @@ import { CacheError } from "../src/errors.ts";
  * | 56 | 8 | "sluicewc" |
  *
  * A file is valid if and only if (1) it ends in the magic, (2) the version is known, (3) object, JSON and footer are
- * together exactly the file, (4) the checksum fits, and (5) the position record's version is known. The object's bytes
- * are covered by the object's own id.
+ * together exactly the file, (4) the checksum fits, (5) the position record's version is known, and (6) the JSON has
+ * the fields of a record. The object's bytes are covered by the object's own id.
  */
 export const FOOTER_BYTES = 64;
 const VERSION = 1;
@@ -68,9 +69,21 @@ export function decodeTail(
   if (objectLength + jsonLength + FOOTER_BYTES !== fileSize) throw damaged(path, "its length is wrong");
   const json = read(objectLength, jsonLength);
   if (!checksum(json, footer).equals(footer.subarray(0, 32))) throw damaged(path, "its record is altered");
-  const record = JSON.parse(json.toString("utf8")) as CacheRecord;
-  if (record.position.version !== 1) throw madeByNewer(path);
+  const record = readRecord(path, JSON.parse(json.toString("utf8")));
   return { objectLength, sequence, record };
+}
+
+/** Versions first: what else a later release writes is not for this one to judge. */
+function readRecord(path: string, value: Partial<CacheRecord> | null): CacheRecord {
+  const { entry, replaces = [], permit, position } = value ?? {};
+  if (typeof position?.version === "number" && (position.version as number) !== 1) throw madeByNewer(path);
+  const valid =
+    readPositionRecord(position) !== null &&
+    (entry === undefined || readCacheEntry(entry) !== null) &&
+    Array.isArray(replaces) &&
+    [permit, ...replaces].every((number) => Number.isSafeInteger(number));
+  if (!valid) throw damaged(path, "its record is altered");
+  return value as CacheRecord;
 }
 
 function checksum(json: Buffer, footer: Buffer): Buffer {

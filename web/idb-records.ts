@@ -1,4 +1,5 @@
 import { promisifyRequest } from "idb-keyval";
+import { readCacheEntry, readPositionRecord } from "../src/cache/read-records.ts";
 import type { CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
 import { samePosition } from "../src/format/position.ts";
@@ -94,8 +95,12 @@ export interface CacheContents {
 
 /** Judges what was found in the database `name`, versions first. Throws CacheError. */
 export function judge(name: string, stored: StoredRecords): CacheContents {
-  const versions = [stored.position?.version ?? 1, ...stored.entries.map(({ version }) => version)];
-  if (versions.some((version) => version !== 1)) throw madeByNewer(name);
+  const versions = [stored.position?.version ?? 1, ...stored.entries.map((stored) => stored?.version)];
+  if (versions.some((version) => typeof version === "number" && version !== 1)) throw madeByNewer(name);
+  const whole =
+    (stored.position === undefined || readPositionRecord(stored.position) !== null) &&
+    stored.entries.every((stored) => readCacheEntry(stored?.entry) !== null && stored.chunkBytes >= 1);
+  if (!whole) throw damaged(name, "a record has not the fields of one");
   const entries = stored.entries
     .map(({ entry, chunkBytes }, i) => ({
       entry,

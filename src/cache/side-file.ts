@@ -1,4 +1,5 @@
 import { assert } from "../assert.ts";
+import { readCacheEntry, readPositionRecord } from "./read-records.ts";
 import type { CacheEntry, PositionRecord } from "./write-cache.ts";
 
 /** A file whose operations are done when they return, and throw when they fail. */
@@ -63,7 +64,7 @@ export class SideFile {
     this.#hash64 = hash64;
   }
 
-  /** Reads what is there. Throws NewerSideFileError. */
+  /** Reads what is there. Throws NewerSideFileError, and Error for a record that no release wrote. */
   load(): { steps: Step[]; mark: Mark | null } {
     if (this.#file.size() < LOG_START) this.reset();
     const found = this.#readBlock(0);
@@ -77,9 +78,7 @@ export class SideFile {
       const { serial, payload } = block;
       if (block.kind === KIND.part) parts.push({ offset: at + HEADER_SIZE, length: payload.length });
       else {
-        const step = parse(payload) as Pick<Step, "entry" | "replaced" | "record">;
-        if (step.record.version !== 1) throw new NewerSideFileError(`record version ${step.record.version}`);
-        steps.push({ ...step, serial, parts });
+        steps.push({ ...readStep(parse(payload), serial), serial, parts });
         parts = [];
       }
       at += HEADER_SIZE + payload.length;
@@ -88,7 +87,7 @@ export class SideFile {
     }
     return {
       steps,
-      mark: mark && { serial: mark.serial, reason: (parse(mark.payload) as { reason: string }).reason },
+      mark: mark && { serial: mark.serial, reason: String((parse(mark.payload) as Partial<Mark>).reason) },
     };
   }
 
@@ -229,6 +228,18 @@ export class StepWriter {
 
 function stringify(value: object): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ version: 1, ...value }));
+}
+
+/** Throws NewerSideFileError, or Error for what no release wrote. */
+function readStep(value: unknown, serial: number): Pick<Step, "entry" | "replaced" | "record"> {
+  const { entry, replaced, record } = value as Partial<Step>;
+  if (typeof record?.version === "number" && (record.version as number) !== 1)
+    throw new NewerSideFileError(`record version ${record.version}`);
+  const read = { entry: entry && readCacheEntry(entry), record: readPositionRecord(record) };
+  if (read.record === null || read.entry === undefined || (entry !== null && read.entry === null))
+    throw new Error(`step ${serial} of the side file holds no record`);
+  if (!Number.isSafeInteger(replaced)) throw new Error(`step ${serial} of the side file replaces nothing`);
+  return { entry: read.entry, replaced: replaced!, record: read.record };
 }
 
 function parse(payload: Uint8Array): unknown {
