@@ -1,4 +1,5 @@
 import { StoreError, type StoreErrorKind } from "../errors.ts";
+import { readRefusal } from "./gateway-answers.ts";
 import type { FetchInit, FetchResponse, GatewaySettings } from "./gateway-config.ts";
 import { PROTOCOL_HEADER, PROTOCOL_VERSION, type Refusal, type Verb } from "./gateway-protocol.ts";
 import { type IdleWatch, unlessAborted } from "./idle-watch.ts";
@@ -68,12 +69,14 @@ export class GatewayConnection {
     }
   }
 
-  /** The same, with the JSON of the answer. */
-  async json<T>(call: Call, watch: IdleWatch): Promise<T> {
+  /** The same, with what `read` makes of the answer's JSON. Null is none. */
+  async json<T>(call: Call, read: (value: unknown) => T | null, watch: IdleWatch): Promise<T> {
     const response = await this.send(call, watch);
     watch.expectProgress();
     try {
-      return JSON.parse(await unlessAborted(response.text(), watch.signal)) as T;
+      const answer = read(JSON.parse(await unlessAborted(response.text(), watch.signal)));
+      if (answer !== null) return answer;
+      throw this.#error(call, "unavailable", "the gateway's answer is not one of this release");
     } catch (thrown) {
       throw this.failure(call, thrown, watch);
     } finally {
@@ -113,9 +116,10 @@ export class GatewayConnection {
 
   async #refusal(call: Call, response: FetchResponse, watch: IdleWatch): Promise<StoreError> {
     if (!isGenuine(response)) return this.#foreign(call, response);
-    const refusal = JSON.parse(await unlessAborted(response.text(), watch.signal)) as Refusal;
-    const kind = Object.hasOwn(kinds, refusal.kind) ? (refusal.kind as StoreErrorKind) : "unavailable";
-    return this.#error(call, kind, String(refusal.message), response.status, refusal);
+    const refusal = readRefusal(JSON.parse(await unlessAborted(response.text(), watch.signal)));
+    const { kind = "", message = "the gateway refuses" } = refusal;
+    const known = Object.hasOwn(kinds, kind) ? (kind as StoreErrorKind) : "unavailable";
+    return this.#error(call, known, message, response.status, refusal);
   }
 
   /** Something between us and the gateway answered, or there is none: never to be taken for what a gateway says. */
@@ -156,7 +160,7 @@ export class GatewayConnection {
       {
         ...(subject === undefined ? {} : { key: subject }),
         ...(status === undefined ? {} : { status }),
-        ...(typeof retryAfterMs === "number" && { retryAfterMs }),
+        ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
       },
     );
   }

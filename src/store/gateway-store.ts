@@ -1,4 +1,6 @@
 import { StoreError } from "../errors.ts";
+import { checkedList } from "./checked-list.ts";
+import { readAbout, readCount, readEncoded, readPage } from "./gateway-answers.ts";
 import { checkGatewayConfig, type GatewayStoreOptions } from "./gateway-config.ts";
 import { type Call, GatewayConnection } from "./gateway-connection.ts";
 import {
@@ -7,13 +9,13 @@ import {
   ETAG_HEADER,
   LENGTH_HEADER,
   PART_BYTES,
-  type Page,
   SIZE_HEADER,
 } from "./gateway-protocol.ts";
 import { upload } from "./gateway-upload.ts";
 import { IdleWatch, unlessAborted } from "./idle-watch.ts";
 import {
   checkKey,
+  compareKeys,
   type GetOptions,
   type GetResult,
   type ListOptions,
@@ -70,16 +72,17 @@ export class GatewayStore implements ObjectStore {
     const watch = new IdleWatch(IDLE_TIMEOUT_MS, signal);
     try {
       const { headers, body } = await this.#connection.send(call, watch);
-      const [size, length] = [SIZE_HEADER, LENGTH_HEADER].map((name) => Number(headers.get(name) ?? "NaN"));
-      const etag = headers.get(ETAG_HEADER);
-      if (!Number.isSafeInteger(size) || !Number.isSafeInteger(length) || !etag)
+      const size = readCount(headers.get(SIZE_HEADER));
+      const length = readCount(headers.get(LENGTH_HEADER));
+      const etag = readEncoded(headers.get(ETAG_HEADER));
+      if (size === null || length === null || etag === null)
         throw new StoreError("unavailable", `${key}: the gateway's answer lacks its headers`, { key });
       const stream = { getReader: () => this.#reader(body, call, watch) };
       const attempt = { operation: "get", key };
       return {
-        size: size!,
-        etag: decodeURIComponent(etag),
-        body: responseBody(stream, length!, watch, attempt),
+        size,
+        etag,
+        body: responseBody(stream, length, watch, attempt),
       };
     } catch (error) {
       watch.fail(error);
@@ -87,9 +90,13 @@ export class GatewayStore implements ObjectStore {
     }
   }
 
-  async *list(
+  list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectInfo> {
+    return checkedList(this.#list(prefix, options));
+  }
+
+  async *#list(
     prefix: string,
-    { startAfter, signal }: ListOptions = {},
+    { startAfter, signal }: ListOptions,
   ): AsyncGenerator<ObjectInfo, void, undefined> {
     signal?.throwIfAborted();
     // No key has them, and no request can carry them.
@@ -97,11 +104,13 @@ export class GatewayStore implements ObjectStore {
     let after: string | null = startAfter ?? "";
     while (after !== null) {
       const call: Call = { verb: "list", query: { prefix, ...(after !== "" && { after }) } };
-      const page: Page = await this.#json<Page>(call, signal);
+      const page = await this.#json(call, readPage, signal);
       for (const [key, size, lastModified, age] of page.objects) {
         yield { key, size, lastModified, age };
         signal?.throwIfAborted();
       }
+      if (page.next !== null && compareKeys(page.next, after) <= 0)
+        throw new StoreError("unavailable", "the gateway's listing does not go on");
       after = page.next;
     }
   }
@@ -113,7 +122,7 @@ export class GatewayStore implements ObjectStore {
     for (let at = 0; at < keys.length; at += BATCH) {
       try {
         const post = new TextEncoder().encode(JSON.stringify(keys.slice(at, at + BATCH)));
-        await this.#json({ verb: "delete", query: { size: `${post.length}` }, post }, signal);
+        await this.#json({ verb: "delete", query: { size: `${post.length}` }, post }, () => ({}), signal);
       } catch (error) {
         if (!(error instanceof StoreError) || error.transient) throw error;
         failure ??= error;
@@ -150,16 +159,18 @@ export class GatewayStore implements ObjectStore {
     return unlessAborted(this.#about, signal);
   }
 
-  async #ask(): Promise<About> {
-    const about = await this.#json<About>({ verb: "about" }, undefined);
-    if (Number.isSafeInteger(about.partBytes) && about.partBytes > 0) return about;
-    throw new StoreError("unavailable", `about: ${this.url} does not say what it takes`);
+  #ask(): Promise<About> {
+    return this.#json({ verb: "about" }, readAbout, undefined);
   }
 
-  async #json<T>(call: Call, signal: AbortSignal | undefined): Promise<T> {
+  async #json<T>(
+    call: Call,
+    read: (value: unknown) => T | null,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
     const watch = new IdleWatch(IDLE_TIMEOUT_MS, signal);
     try {
-      return await this.#connection.json<T>(call, watch);
+      return await this.#connection.json(call, read, watch);
     } finally {
       watch.end();
     }

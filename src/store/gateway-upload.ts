@@ -1,6 +1,7 @@
 import { StoreError } from "../errors.ts";
+import { readBegun } from "./gateway-answers.ts";
 import type { Call, GatewayConnection } from "./gateway-connection.ts";
-import { type Begun, GONE } from "./gateway-protocol.ts";
+import { GONE } from "./gateway-protocol.ts";
 import { IdleWatch, unlessAborted } from "./idle-watch.ts";
 import { chunksOf, type PutBody } from "./object-store.ts";
 
@@ -56,7 +57,7 @@ async function uploadParts(
   const { connection, key } = plan;
   const opening = { ...(size !== null && { size: `${size}` }), ...(plan.create && { create: "1" }) };
   const begin = (watch: IdleWatch) =>
-    connection.json<Begun>({ verb: "begin", key, query: opening, post: "" }, watch);
+    connection.json({ verb: "begin", key, query: opening, post: "" }, readBegun, watch);
   const { upload } = await watched(plan, begin);
   let number = 0;
   const send = async (bytes: Uint8Array) => {

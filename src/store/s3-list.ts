@@ -34,25 +34,31 @@ export async function* listObjects(
     const now = connection.storeTime();
     for (const { Key = "", Size = 0, LastModified } of page.Contents ?? []) {
       const whole = page.EncodingType === "url" ? decodeKey(Key) : Key;
+      if (whole === null || !whole.startsWith(settings.prefix)) continue;
       const key = whole.slice(settings.prefix.length);
       if (!isLegal(key)) continue;
       const lastModified = LastModified?.getTime() ?? now;
       yield { key, size: Size, lastModified, age: Math.max(0, now - lastModified) };
       signal?.throwIfAborted();
     }
-    token = page.NextContinuationToken;
-    if (page.IsTruncated === true && token === undefined) {
+    const next = page.NextContinuationToken;
+    if ((page.IsTruncated === true && next === undefined) || (next !== undefined && next === token)) {
       throw new StoreError(
         "unavailable",
         "ListObjectsV2: the store cut a listing short without saying how it goes on",
       );
     }
+    token = next;
   } while (token !== undefined);
 }
 
-/** S3 encodes as forms do, with + for a space. */
-function decodeKey(encoded: string): string {
-  return decodeURIComponent(encoded.replaceAll("+", " "));
+/** S3 encodes as forms do, with + for a space. Null where it is not UTF-8: nobody could ask for that object. */
+function decodeKey(encoded: string): string | null {
+  try {
+    return decodeURIComponent(encoded.replaceAll("+", " "));
+  } catch {
+    return null;
+  }
 }
 
 function isLegal(key: string): boolean {

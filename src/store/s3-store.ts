@@ -1,4 +1,5 @@
 import { StoreError } from "../errors.ts";
+import { checkedList } from "./checked-list.ts";
 import { IdleWatch, unlessAborted } from "./idle-watch.ts";
 import {
   checkKey,
@@ -96,7 +97,8 @@ export class S3Store implements ObjectStore {
   }
 
   list(prefix: string, options: ListOptions = {}): AsyncIterable<ObjectInfo> {
-    return listObjects(this.#connection, this.#settings, () => this.#watch(options.signal), prefix, options);
+    const watch = () => this.#watch(options.signal);
+    return checkedList(listObjects(this.#connection, this.#settings, watch, prefix, options));
   }
 
   async delete(keys: readonly string[], { signal }: StoreOptions = {}): Promise<void> {
