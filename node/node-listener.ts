@@ -40,9 +40,13 @@ async function respond(
   });
 }
 
-/** Null for what is no request, such as one of a host that cannot be. */
+/** Of these Node takes the first, and a proxy before it may have judged the second (RFC 9112, 3.2). */
+const ONCE = ["host", "authorization"];
+
+/** Null for what is no request, such as one of a host that cannot be, or of two. */
 function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | null {
-  const { method = "GET", headers } = incoming;
+  const { method = "GET", headers, headersDistinct } = incoming;
+  if (ONCE.some((name) => (headersDistinct[name]?.length ?? 0) > 1)) return null;
   const scheme = (incoming.socket as TLSSocket).encrypted === true ? "https" : "http";
   // The host is that of the header, whatever the target says: it may begin with two slashes, or be a whole URL.
   const target = incoming.url?.startsWith("/") === true ? incoming.url : "/";

@@ -413,6 +413,42 @@ describe("a request that is none", () => {
     expect(await contents(store)).toEqual(before);
   });
 
+  const PUT = `POST /replica/${query({ verb: "put", key, size: "4" })} HTTP/1.1`;
+  const GET = `GET /replica/${query({ verb: "get", key })} HTTP/1.1`;
+  const own = ["host: 127.0.0.1", "sluice-protocol: 1", "authorization: Bearer alice"];
+  test.each<[string, string[], string]>([
+    ["two lengths", [PUT, ...own, "content-length: 4", "content-length: 40"], "evil"],
+    ["a length that is none", [PUT, ...own, "content-length: 4, 4"], "evil"],
+    ["a negative length", [PUT, ...own, "content-length: -4"], "evil"],
+    ["an encoding twice", [PUT, ...own, "transfer-encoding: chunked, chunked"], "4\r\nevil\r\n0\r\n\r\n"],
+    ["an encoding that is hidden", [PUT, ...own, "transfer-encoding: xchunked"], "4\r\nevil\r\n0\r\n\r\n"],
+    ["a chunk's length that is none", [PUT, ...own, "transfer-encoding: chunked"], "4x\r\nevil\r\n0\r\n\r\n"],
+    ["a space before a colon", [PUT, ...own, "content-length : 4"], "evil"],
+    ["a folded header", [PUT, ...own, "x: a", " content-length: 4"], "evil"],
+    ["a bare line feed in a header", [PUT, ...own, "x: a\ncontent-length: 4"], "evil"],
+    ["a NUL in a header", [GET, ...own, "x: a\0b"], ""],
+    ["two callers", [GET, ...own, "authorization: Bearer bob"], ""],
+    ["two protocols", [GET, ...own, "sluice-protocol: 2", "connection: close"], ""],
+    ["two hosts", [GET, ...own, "host: evil.example"], ""],
+    ["no host", [GET, ...own.slice(1)], ""],
+    ["a bare carriage return in the target", [GET.replace("get", "get\rx"), ...own], ""],
+  ])("with %s stores nothing, and no second request is read out of it", async (_, head, body) => {
+    const store = await filled();
+    const before = await contents(store);
+    const { port } = await servers.gateway({ store });
+    const smuggled = [GET, ...own, "connection: close", "", ""].join("\r\n");
+    const answer = await raw(port, `${[...head, "", body].join("\r\n")}${smuggled}`);
+    expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
+    expect(answer).not.toContain("200 OK");
+    expect(await contents(store)).toEqual(before);
+  });
+
+  test("whose headers are too large is refused", async () => {
+    const { port } = await servers.gateway({ store: await filled() });
+    const large = [GET, ...own, `x: ${"x".repeat(100_000)}`, "", ""].join("\r\n");
+    expect(await raw(port, large)).toMatch(/^HTTP\/1\.1 431 /);
+  });
+
   test("of a strange host or target is refused or read as what it is", async () => {
     const { port } = await servers.gateway({ store: await filled() });
     const get = (target: string, host: string) =>
