@@ -346,7 +346,8 @@ async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
 
 function directoryOf(url: string): string {
   const wrong = `${JSON.stringify(url)} is not a directory. Write file:///absolute/path.`;
-  if (!url.startsWith("file://") || /[?#]/.test(url)) throw new ConfigError("replica", wrong);
+  // Without any path it would be the root of all: what is left where a variable was empty.
+  if (!/^file:\/\/[^/]*\/[^?#]*$/.test(url)) throw new ConfigError("replica", wrong);
   try {
     const path = fileURLToPath(url);
     return dirname(path) === path ? path : join(dirname(path), basename(path));

@@ -106,7 +106,7 @@ fuzz(
     const code = await runCli([name, ...words]);
     expect([0, 1, 2, 3]).toContain(code);
     for (const text of said) expect(String(text)).toMatch(/^sluice: /);
-    if (code !== 0) expect(said).not.toEqual([]);
+    if (code === 1 || code === 2) expect(said).not.toEqual([]);
     const after = hashFolder(place);
     for (const [name, hash] of Object.entries(before)) expect(after[name]).toBe(hash);
     const made = Object.keys(after).filter((name) => !(name in before));

@@ -5,8 +5,8 @@ import { SluiceError } from "../../src/errors.ts";
 /** `npm run fuzz -- --seconds n` goes on for so long with each target; otherwise the number of inputs decides. */
 const SECONDS = Number(process.env.SLUICE_FUZZ_SECONDS ?? 0);
 const SEED = Number(process.env.SLUICE_SEED ?? Date.now() % 1_000_000);
-/** An input that is worked on for longer hangs, milliseconds. */
-const HANGS_MS = 30_000;
+/** An input that is worked on for longer hangs, milliseconds: above what a store waits for an answer that does not come. */
+const HANGS_MS = 90_000;
 
 /**
  * A test that gives a reader of outside bytes `inputs` inputs, or as many as it takes in the time that is set. `act` throws

@@ -69,6 +69,7 @@ describe("url", () => {
     "file:a",
     "file:/a",
     "s3://a/b",
+    "file://",
     "file://host/a",
     "file:///a?b=c",
     "file:///a#b",
