@@ -3,6 +3,7 @@ import { readRefusal } from "./gateway-answers.ts";
 import type { FetchInit, FetchResponse, GatewaySettings } from "./gateway-config.ts";
 import { PROTOCOL_HEADER, PROTOCOL_VERSION, type Refusal, type Verb } from "./gateway-protocol.ts";
 import { type IdleWatch, unlessAborted } from "./idle-watch.ts";
+import { withoutSecrets } from "./secrets.ts";
 
 /** One request. `key` is the object that it is about, for errors. */
 export interface Call {
@@ -119,7 +120,7 @@ export class GatewayConnection {
     const refusal = readRefusal(JSON.parse(await unlessAborted(response.text(), watch.signal)));
     const { kind = "", message = "the gateway refuses" } = refusal;
     const known = Object.hasOwn(kinds, kind) ? (kind as StoreErrorKind) : "unavailable";
-    return this.#error(call, known, message, response.status, refusal);
+    return this.#error(call, known, withoutSecrets(message), response.status, refusal);
   }
 
   /** Something between us and the gateway answered, or there is none: never to be taken for what a gateway says. */

@@ -1,4 +1,5 @@
 import { StoreError, type StoreErrorKind } from "../errors.ts";
+import { withoutSecrets } from "./secrets.ts";
 
 /** What S3 and its kin answer, by code. Codes and statuses: S3's "Error responses", and those of the servers named. */
 const kindOfCode: Readonly<Record<string, StoreErrorKind>> = {
@@ -106,7 +107,7 @@ export function toStoreError(thrown: unknown, { operation, key }: Attempt): Stor
   const facts = [code, status === undefined ? "" : `HTTP ${status}`, requestId(error)].filter(
     (fact) => fact !== "",
   );
-  const words = withoutSecrets(String(error.message ?? ""));
+  const words = wordsOf(error);
   const what = kind === "network" && isFetchFailure(error) ? NO_ANSWER : explanation[kind];
   const message =
     `${operation}${key === undefined ? "" : ` ${key}`}: ${what}` +
@@ -133,7 +134,7 @@ export function hiddenHeader(name: string, key?: string): StoreError {
 /** What a credential provider threw: "network" where it could not reach whom it asks, else "access-denied". */
 export function toCredentialsError(thrown: unknown): StoreError {
   const error = (typeof thrown === "object" && thrown !== null ? thrown : { message: thrown }) as SdkError;
-  const words = withoutSecrets(String(error.message ?? ""));
+  const words = wordsOf(error);
   const kind = isNetworkFailure(error) ? "network" : "access-denied";
   return new StoreError(kind, `the provider of credentials failed${words === "" ? "" : `: ${words}`}`);
 }
@@ -201,13 +202,7 @@ function retryAfter(headers: Readonly<Record<string, string>> | undefined): numb
   return Number.isNaN(until) ? undefined : Math.max(0, until);
 }
 
-/** Without queries of URLs and anything long enough to be a key or signature; at most one line of 200 characters. */
-function withoutSecrets(text: string): string {
-  const line = text.split("\n", 1)[0] ?? "";
-  if (/^(Unknown(Error)?)?$/.test(line)) return "";
-  return line
-    .replace(/\?\S*/g, "?…")
-    .replace(/(authorization|credential|signature|secret|token|key ?id)(\s*[:=]\s*)\S.*/gi, "$1$2…")
-    .replace(/[A-Za-z0-9+/=_-]{16,}/g, "…")
-    .slice(0, 200);
+function wordsOf({ message }: SdkError): string {
+  const words = withoutSecrets(String(message ?? ""));
+  return /^(Unknown(Error)?)?$/.test(words) ? "" : words;
 }
