@@ -204,6 +204,16 @@ async function bundle(source: string): Promise<Map<string, Pick<Rolldown.OutputC
 }
 type BundledField = "isEntry" | "imports" | "moduleIds" | "code";
 
+test("no script of the package makes code out of text", () => {
+  const names = readdirSync(join(project.installed, "dist"), { recursive: true, encoding: "utf8" });
+  const scripts = names.filter((name) => name.endsWith(".js"));
+  expect(scripts.length).toBeGreaterThan(5);
+  for (const name of scripts) {
+    const source = readFileSync(join(project.installed, "dist", name), "utf8");
+    expect(source.match(/(?<![\w$.])eval\s*\(|\bnew Function\b|(?<![\w$.])Function\s*\(/), name).toBeNull();
+  }
+});
+
 test("the lock file names no package server", () => {
   expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toContain('"resolved"');
   expect(readdirSync(root)).toContain(".npmrc");

@@ -7,6 +7,16 @@ import { allowBrowsers } from "../s3/cors.ts";
 import { freshBucket, server } from "../s3/server.ts";
 import { addPackages, installPackage, type Project } from "./project.ts";
 
+/** All that an app has to allow: scripts of its own, and WebAssembly. Nothing may be evaluated. */
+const strict = (endpoint: string) => ({
+  "content-security-policy": [
+    "default-src 'none'",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "worker-src 'self'",
+    `connect-src 'self' ${endpoint}`,
+  ].join("; "),
+});
+
 /** What the web entry imports. Not the AWS SDK, zstd and hashes: they come inside. */
 const DEPENDENCIES = ["@sqlite.org/sqlite-wasm", "idb-keyval"];
 
@@ -61,10 +71,11 @@ describe.skipIf(server === null)("an app that has installed the package, its wor
     const config: InlineConfig = { ...settings, configFile: false, logLevel: "error" };
     const place = { port: 0, host: "127.0.0.1" };
 
-    test("built", async () => {
+    test("built, under a strict Content-Security-Policy", async () => {
       const root = project.folder;
       await build({ ...config, root });
-      const app = await preview({ ...config, root, preview: place });
+      const headers = strict(server!.endpoint);
+      const app = await preview({ ...config, root, preview: { ...place, headers } });
       try {
         expect(await answerOf(app.resolvedUrls?.local[0] ?? "")).toEqual(expected);
       } finally {
