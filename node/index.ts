@@ -17,9 +17,12 @@ import { locationFields, type ReplicaLocation } from "../src/store/replica-locat
 import { loadCodecs } from "./compression.ts";
 import { openStore } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
+import { sharedModule } from "./sqlite-module.ts";
 
+export type { AppliedEvent, FollowerEvents, FollowerStatus, FollowOptions } from "../src/follow.ts";
 export * from "../src/public.ts";
 export { DirectoryStore } from "./directory-store.ts";
+export { ReplicaFollower, type ReplicaFollowerConfig } from "./follower.ts";
 export { type GatewayServer, type GatewayServerOptions, serveGateway } from "./gateway-server.ts";
 export { toNodeListener } from "./node-listener.ts";
 export { openStore } from "./open-store.ts";
@@ -70,11 +73,4 @@ export class SqliteReplicator extends Replicator {
       throw error;
     }
   }
-}
-
-let module: Promise<Sqlite3Static> | undefined;
-
-function sharedModule(): Promise<Sqlite3Static> {
-  module ??= import("@sqlite.org/sqlite-wasm").then(({ default: init }) => init());
-  return module;
 }

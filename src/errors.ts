@@ -224,6 +224,33 @@ export class UnknownLocalHistoryError extends SluiceError {
   }
 }
 
+/** Why a copy cannot follow its replica. */
+export type FollowProblem =
+  /** There is no replica, or no snapshot in it yet, so there is nothing to begin with. */
+  | "no-replica"
+  /** A database stands where the copy shall be, and it was not made by following. */
+  | "not-a-copy"
+  /** Somebody wrote to the copy. */
+  | "changed"
+  /** The prefix holds another history by now, or none. */
+  | "another-history"
+  /** The replica ends before the copy, or went another way. */
+  | "diverged";
+
+/** A copy cannot follow its replica, and nothing was overwritten. The message says what to do for each `problem`. */
+export class FollowError extends SluiceError {
+  readonly code = "SLUICE_FOLLOW";
+  override get name() {
+    return "FollowError";
+  }
+  constructor(
+    readonly problem: FollowProblem,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
 /** Why a store refused or failed. `network`, `throttled` and `unavailable` heal by themselves and are retried. */
 export type StoreErrorKind =
   | "not-found"

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { ConfigError, LocalDatabaseError } from "../../src/errors.ts";
 import { serveGateway } from "../gateway-server.ts";
 import { type Command, EXIT_OK, type Options } from "./command.ts";
+import { interrupted } from "./interrupted.ts";
 import { openReplica } from "./replica-word.ts";
 
 export const gateway: Command = {
@@ -68,15 +69,4 @@ function tokenOf({ token, "token-file": file }: Options): string | null {
   } catch (cause) {
     throw new LocalDatabaseError(file, "cannot be read as the token's file", { cause });
   }
-}
-
-/** A second signal ends the process as it always does. */
-function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      process.off("SIGINT", end).off("SIGTERM", end);
-      resolve();
-    };
-    process.on("SIGINT", end).on("SIGTERM", end);
-  });
 }

@@ -4,13 +4,23 @@ import { ConfigError, SluiceError, StoreError } from "../../src/errors.ts";
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Options } from "./command.ts";
 import { demo } from "./demo.ts";
 import { destroy } from "./destroy.ts";
+import { follow } from "./follow.ts";
 import { gateway } from "./gateway.ts";
 import { inspect } from "./inspect.ts";
 import { ls } from "./ls.ts";
 import { restore } from "./restore.ts";
 import { status } from "./status.ts";
 
-const commands: Readonly<Record<string, Command>> = { restore, ls, inspect, status, destroy, gateway, demo };
+const commands: Readonly<Record<string, Command>> = {
+  restore,
+  ls,
+  inspect,
+  status,
+  destroy,
+  follow,
+  gateway,
+  demo,
+};
 
 const overview = `sluice: look at, restore and remove replicas of SQLite databases.
 
@@ -23,7 +33,7 @@ A replica is s3://bucket/prefix/, file:///folder, or https://host/path/ where a 
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role. The token of a gateway comes from
 SLUICE_GATEWAY_TOKEN.
 
-  --json     one JSON document on standard output, nothing else; nothing at all where the command fails
+  --json     one JSON document on standard output (follow: one a line), nothing else; nothing at all where the command fails
   --help     what a command does, with examples: sluice restore --help
   --version
 
