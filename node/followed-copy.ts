@@ -6,7 +6,6 @@ import type { Awaitable } from "../src/cache/write-cache.ts";
 import { DatabaseInUseError, FollowError, LocalDatabaseError, SluiceError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
 import type { CopyState, FollowedCopy } from "../src/follow-copy.ts";
-import type { RestoreTarget } from "../src/restore.ts";
 import { type CopyRecord, headerDigest, type RecordedState, readRecord, writeRecord } from "./copy-record.ts";
 import { errorCode } from "./errno.ts";
 import { acquireFileLock } from "./lock.ts";
@@ -101,19 +100,17 @@ export class FollowedCopyFile implements FollowedCopy {
     );
   }
 
-  async restore(write: (target: RestoreTarget) => Promise<CopyState>): Promise<void> {
-    const target = this.#local(() => new RollbackTarget(this.path, this.#sqlite3, this.#vfs));
-    try {
-      const state = await write(target);
-      this.#check(target.path);
-      this.#now = { ...state, header: target.header! };
-      this.#local(() => writeRecord(this.#recordPath, { version: 1, before: null, after: this.#now! }));
-      fault("follow:before-finish");
-      await target.finish(state.pageCount * state.pageSize);
-    } catch (error) {
-      await target.abort();
-      throw error;
-    }
+  restoreTarget(): RollbackTarget {
+    return new RollbackTarget(this.path, this.#sqlite3, this.#vfs);
+  }
+
+  async make(target: RollbackTarget, state: CopyState): Promise<void> {
+    this.#check(target.path);
+    const made = { ...state, header: target.header! };
+    this.#local(() => writeRecord(this.#recordPath, { version: 1, before: null, after: made }));
+    fault("follow:before-finish");
+    await target.finish(state.pageCount * state.pageSize);
+    this.#now = made;
     this.#openConnection();
   }
 

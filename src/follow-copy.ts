@@ -1,17 +1,10 @@
-import type { Position } from "./format/position.ts";
-import type { RestoreTarget } from "./restore.ts";
+import type { DatabaseTarget } from "./platform.ts";
+import type { RestoredState } from "./restore.ts";
 
-/** Where a followed copy stands. */
-export interface CopyState {
+/** Where a followed copy stands, and the object that ends there, as it was found. */
+export interface CopyState extends RestoredState {
   /** Id of the replica's history. */
   readonly lineage: string;
-  readonly position: Position;
-  /** Time of the last commit, milliseconds since 1970. */
-  readonly time: number;
-  readonly pageSize: number;
-  readonly pageCount: number;
-  /** The object that ends at the position, as it was found there. */
-  readonly key: string;
 }
 
 /**
@@ -24,8 +17,11 @@ export interface FollowedCopy {
   /** Where the copy stands; null where there is none yet. Throws FollowError, LocalDatabaseError, DatabaseInUseError. */
   open(): CopyState | null;
 
-  /** Makes the copy, whole or not at all. `write` gives all pages of the state that it resolves to. */
-  restore(write: (target: RestoreTarget) => Promise<CopyState>): Promise<void>;
+  /** A place for the first state, beside the copy. */
+  restoreTarget(): DatabaseTarget;
+
+  /** Puts that in place, checked by SQLite. The caller aborts the target when this throws. */
+  make(target: DatabaseTarget, state: CopyState): Promise<void>;
 
   /** A page as it is now; null past the end. It differs from the replica's in page 1 only. */
   page(pgno: number): Uint8Array | null;

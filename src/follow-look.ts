@@ -1,15 +1,16 @@
+import { choosePlan } from "./choose-plan.ts";
+import { readClaim } from "./claim.ts";
 import { BrokenReplicaError, FollowError } from "./errors.ts";
 import type { CopyState } from "./follow-copy.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { maxLevel, parseKey, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
 import { samePosition } from "./format/position.ts";
-import { plan, segmentsAfter } from "./plan.ts";
+import { segmentsAfter } from "./plan.ts";
 import {
   type Listing,
   openStored,
   parseSegments,
   parseSnapshots,
-  readClaim,
   type SegmentInfo,
   type SnapshotInfo,
 } from "./replica.ts";
@@ -81,7 +82,7 @@ export async function* findWays(
   const objects = segmentsOrNone(listing, txid, store.url);
   if (objects.length > 0) yield { objects, furthest };
   const whole = await listAfter(store, 0, signal);
-  const chosen = plan(whole, store.url);
+  const chosen = await choosePlan(store, whole, "latest", codecs, signal);
   if (chosen === null) throw new BrokenReplicaError(`${store.url} was emptied while it was read`, {});
   yield { objects: [chosen.snapshot, ...chosen.segments], furthest: furthestOf(whole) };
 }

@@ -3,17 +3,17 @@ import { BrokenReplicaError, DatabaseInUseError, FollowError, StateError, StoreE
 import { TypedEventTarget } from "./events.ts";
 import { advance, type FollowContext } from "./follow-apply.ts";
 import type { CopyState, FollowedCopy } from "./follow-copy.ts";
-import { findWays, listAfter, listTail, TAIL_LIMIT } from "./follow-look.ts";
+import { findWays, listTail, TAIL_LIMIT } from "./follow-look.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { Position } from "./format/position.ts";
 import { Loop, type Task } from "./loop.ts";
-import { plan } from "./plan.ts";
 import type { Clock } from "./platform.ts";
 import { findClaim, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
-import { apply, type RestoreProgress } from "./restore.ts";
+import type { RestoreProgress } from "./restore.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import { PatientStore } from "./store/patient-store.ts";
 import { Waiters } from "./waiters.ts";
+import { isGone, writeState } from "./write-state.ts";
 
 /**
  * Level 0 says nothing of what retention took from it, so when so many polls in a row and so many milliseconds found
@@ -218,24 +218,32 @@ export class Follower extends TypedEventTarget<FollowerEvents> implements Task {
   async #make(signal: AbortSignal, onProgress: (progress: RestoreProgress) => void): Promise<void> {
     const { store, copy, codecs } = this.#context;
     const claim = await findClaim(store, signal);
-    const chosen = claim && plan(await listAfter(store, 0, signal), store.url);
-    if (claim === null || chosen === null)
+    let progress = { pages: 0, totalObjects: 0 };
+    const report = (now: RestoreProgress) => {
+      progress = now;
+      onProgress(now);
+    };
+    const written =
+      claim &&
+      (await writeState(
+        { store, lineage: claim.lineage, codecs, signal },
+        "latest",
+        () => copy.restoreTarget(),
+        report,
+      ));
+    if (claim === null || written === null)
       throw new FollowError(
         "no-replica",
         `${store.url} holds ${claim ? "no snapshot yet" : "no replica"}. Start its writer, then follow.`,
       );
-    let pages = 0;
-    await copy.restore(async (target) => {
-      const report = (progress: RestoreProgress) => {
-        pages = progress.pages;
-        onProgress(progress);
-      };
-      const state = await apply(store, chosen, claim.lineage, codecs, target, report, signal);
-      const { key } = chosen.segments.at(-1) ?? chosen.snapshot;
-      this.#copy = { lineage: claim.lineage, key, ...state };
-      return this.#copy;
-    });
-    this.#applied(null, this.#copy!, pages, chosen.segments.length + 1);
+    const state = { ...written.state, lineage: claim.lineage };
+    try {
+      await copy.make(written.target, state);
+    } catch (error) {
+      await written.target.abort();
+      throw error;
+    }
+    this.#applied(null, state, progress.pages, progress.totalObjects);
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
@@ -334,5 +342,5 @@ export class Follower extends TypedEventTarget<FollowerEvents> implements Task {
 
 /** What compaction or retention does while the replica is read: an object that was listed is gone, or its neighbour. */
 function mayBeInFlux(error: unknown): boolean {
-  return error instanceof BrokenReplicaError || (error instanceof StoreError && error.kind === "not-found");
+  return error instanceof BrokenReplicaError || isGone(error);
 }

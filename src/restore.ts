@@ -35,6 +35,8 @@ export interface RestoredState {
   readonly pageCount: number;
   /** Time of the last commit, milliseconds since 1970. */
   readonly time: number;
+  /** The object that ends there. */
+  readonly key: string;
 }
 
 /** Where a restore reads from. */
@@ -112,7 +114,7 @@ export class Restoration {
     if (this.#begun === null) {
       const { old } = this.#target;
       this.#begun = {
-        state: { position, pageSize, pageCount, time: header.commits.last },
+        state: { position, pageSize, pageCount, time: header.commits.last, key },
         pages: new PageWriter(this.#target, pageSize, pageCount),
         old: old !== null && (await hasPagesOf(old, pageSize)) ? old : null,
       };

@@ -77,7 +77,7 @@ async function planAgain(source: RestoreSource, txid: number | null): Promise<Pl
 }
 
 /** Retention deleted it, or something wrote another under its key. */
-function isGone(error: unknown): boolean {
+export function isGone(error: unknown): boolean {
   return error instanceof StoreError && (error.kind === "not-found" || error.kind === "precondition-failed");
 }
 
