@@ -13,6 +13,7 @@ import {
 import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
 import { Replicator } from "../src/replicator.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
+import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
 import { loadCodecs } from "./compression.ts";
 import { openStore } from "./open-store.ts";
@@ -67,7 +68,7 @@ export class SqliteReplicator extends Replicator {
     const platform = new NodePlatform(sqlite3, codecs, dbPath, cacheDir, unsafeNoLock);
     try {
       const { position } = await platform.cache.load();
-      return new SqliteReplicator(platform, store, settings, position);
+      return new SqliteReplicator(platform, new PatientStore(store, platform.clock), settings, position);
     } catch (error) {
       await platform.release();
       throw error;

@@ -11,7 +11,7 @@ import type { RestoreOutcome } from "./restore-database.ts";
 import { start } from "./start.ts";
 import { type ReplicationStatus, statusLine } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
-import { PatientStore } from "./store/patient-store.ts";
+import type { PatientStore } from "./store/patient-store.ts";
 import { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
 
@@ -34,13 +34,13 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
   /** `record`: what the cache held when it was loaded. */
   protected constructor(
     platform: Platform,
-    store: ObjectStore,
+    store: PatientStore,
     settings: Settings,
     record: PositionRecord | null,
   ) {
     super();
     this.#platform = platform;
-    this.#store = new PatientStore(store, platform.clock);
+    this.#store = store;
     this.#settings = settings;
     this.#record = record;
     this.#shim = shimOf(platform);

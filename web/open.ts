@@ -11,7 +11,7 @@ import {
 import { ConfigError } from "../src/errors.ts";
 import type { Codecs } from "../src/format/codecs.ts";
 import type { Platform } from "../src/platform.ts";
-import type { ObjectStore } from "../src/store/object-store.ts";
+import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields } from "../src/store/replica-location.ts";
 import { canonicalDirectory } from "./lock.ts";
 import { openStore } from "./open-store.ts";
@@ -39,7 +39,7 @@ const MAX_PATH_SIZE = 480;
 /** What a replicator is made of. */
 export interface Opened {
   readonly platform: Platform;
-  readonly store: ObjectStore;
+  readonly store: PatientStore;
   readonly settings: Settings;
   readonly record: PositionRecord | null;
 }
@@ -58,7 +58,7 @@ export async function open(config: SqliteReplicatorConfig, codecs: Promise<Codec
     const onTrouble = (error: unknown) => settings.logger.warn?.(`sluice: ${String(error)}`);
     platform = await PoolPlatform.create({ use, codecs: loaded, dbPath, cacheName, onTrouble });
     const { position } = await platform.cache.load();
-    return { platform, store, settings, record: position };
+    return { platform, store: new PatientStore(store, platform.clock), settings, record: position };
   } catch (error) {
     await (platform ?? use).release();
     throw error;
