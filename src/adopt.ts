@@ -4,6 +4,7 @@ import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistory
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
+import { lookAgain } from "./look-again.ts";
 import { plan } from "./plan.ts";
 import { listReplica, openStored } from "./replica.ts";
 import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
@@ -75,10 +76,11 @@ export async function adoptOwn(context: StartContext, record: PositionRecord): P
 /** The last object of the chain; null where nothing was uploaded. */
 async function endOfReplica({ platform, store, restoreOptions }: StartContext): Promise<ObjectReader | null> {
   const { signal } = restoreOptions;
-  const claim = await readClaim(store, signal);
-  const chosen = claim && plan(await listReplica(store, signal), store.url);
-  if (!chosen) return null;
-  return openStored(store, chosen.segments.at(-1) ?? chosen.snapshot, platform.codecs, signal);
+  if ((await readClaim(store, signal)) === null) return null;
+  return lookAgain(async () => {
+    const chosen = plan(await listReplica(store, signal), store.url);
+    return chosen && openStored(store, chosen.segments.at(-1) ?? chosen.snapshot, platform.codecs, signal);
+  });
 }
 
 async function goOnBehind(

@@ -6,6 +6,7 @@ import type { CopyState, FollowedCopy } from "./follow-copy.ts";
 import { findWays, listTail, TAIL_LIMIT } from "./follow-look.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { Position } from "./format/position.ts";
+import { isGone } from "./look-again.ts";
 import { Loop, type Task } from "./loop.ts";
 import type { Clock } from "./platform.ts";
 import { findClaim, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
@@ -13,7 +14,7 @@ import type { RestoreProgress } from "./restore.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import { PatientStore } from "./store/patient-store.ts";
 import { Waiters } from "./waiters.ts";
-import { isGone, writeState } from "./write-state.ts";
+import { writeState } from "./write-state.ts";
 
 /**
  * Level 0 says nothing of what retention took from it, so when so many polls in a row and so many milliseconds found

@@ -111,6 +111,14 @@ export class History {
     return { reached, crossing };
   }
 
+  /**
+   * Whether a position may be restored: a snapshot stands by itself; segments within a merged one only where they lead on
+   * to its end, so that the two can be compared.
+   */
+  isRestorable({ txid, before }: Reached): boolean {
+    return before === null || this.onwardFrom(txid) !== null;
+  }
+
   /** The merged segment that holds transaction `txid` and reaches farthest, or null. */
   coverOf(txid: number): SegmentInfo | null {
     // Both ends ascend, so it is the last that begins at `txid` or before.

@@ -62,7 +62,7 @@ export function plan(listing: Listing, replica: string, target: PlanTarget = "la
       );
     if (target !== "latest" && !isOpen(history, last)) throw outside(replica, upTo, listing, history);
   }
-  const end = reached.findLast(({ txid, before }) => before === null || history.onwardFrom(txid) !== null);
+  const end = reached.findLast((state) => history.isRestorable(state));
   return planOf(history, end!, target === "latest" ? [] : doubtful(history, last, crossing));
 }
 

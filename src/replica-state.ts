@@ -4,8 +4,10 @@ import type { Codecs } from "./format/codecs.ts";
 import { lockBytePage } from "./format/layout.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import type { Position } from "./format/position.ts";
+import { lookAgain } from "./look-again.ts";
 import { PageSet } from "./page-set.ts";
-import type { Plan } from "./plan.ts";
+import { type Plan, plan } from "./plan.ts";
+import { listReplica } from "./replica.ts";
 import { readPages } from "./snapshot.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
@@ -40,6 +42,19 @@ export async function readReplicaState(
     });
   }
   return state!;
+}
+
+/** The newest state of a replica; null where it holds nothing. Throws what `plan` and `openChain` throw. */
+export function readNewestState(
+  store: ObjectStore,
+  lineage: string,
+  codecs: Codecs,
+  signal?: AbortSignal,
+): Promise<ReplicaState | null> {
+  return lookAgain(async () => {
+    const chosen = plan(await listReplica(store, signal), store.url);
+    return chosen && readReplicaState(store, chosen, lineage, codecs, signal);
+  });
 }
 
 function stateWithoutHashes({ to, pageSize, pageCount, header }: ObjectReader): ReplicaState {

@@ -2,6 +2,7 @@ import { isDamage } from "./damage.ts";
 import { BrokenReplicaError, type SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { type Position, samePosition } from "./format/position.ts";
+import { lookAgain } from "./look-again.ts";
 import { plan } from "./plan.ts";
 import { listReplica } from "./replica.ts";
 import { type ReplicaState, readReplicaState } from "./replica-state.ts";
@@ -27,17 +28,19 @@ export async function readResyncBase(
   signal: AbortSignal,
 ): Promise<ResyncBase> {
   await checkTail(store, lineage, end, false, signal);
-  const listing = await listReplica(store, signal);
-  if (listing.snapshots.length === 0)
-    return { state: null, whole: "the replica has no snapshot yet", damage: null };
-  try {
-    const state = await readReplicaState(store, plan(listing, store.url)!, lineage, codecs, signal);
-    if (samePosition(state.position, end)) return { state, whole: null };
-    throw endsElsewhere(store, state.position, end);
-  } catch (error) {
-    if (!isDamage(error)) throw error;
-    return { state: null, whole: error.message, damage: error };
-  }
+  return lookAgain(async () => {
+    const listing = await listReplica(store, signal);
+    if (listing.snapshots.length === 0)
+      return { state: null, whole: "the replica has no snapshot yet", damage: null };
+    try {
+      const state = await readReplicaState(store, plan(listing, store.url)!, lineage, codecs, signal);
+      if (samePosition(state.position, end)) return { state, whole: null };
+      throw endsElsewhere(store, state.position, end);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return { state: null, whole: error.message, damage: error };
+    }
+  });
 }
 
 function endsElsewhere(store: ObjectStore, end: Position, uploaded: Position): BrokenReplicaError {

@@ -5,9 +5,8 @@ import { genesisPosition } from "./format/genesis.ts";
 import { randomId } from "./format/id.ts";
 import { samePosition } from "./format/position.ts";
 import type { LocalDatabase } from "./local-database.ts";
-import { plan } from "./plan.ts";
-import { findClaim, listReplica } from "./replica.ts";
-import { equalsReplica, readReplicaState } from "./replica-state.ts";
+import { findClaim } from "./replica.ts";
+import { equalsReplica, readNewestState } from "./replica-state.ts";
 import type { StartContext } from "./start.ts";
 
 export { findClaim };
@@ -50,11 +49,8 @@ export async function beginHistory(context: StartContext, local: LocalDatabase):
 async function knownState(context: StartContext, local: LocalDatabase, lineage: string) {
   const { platform, store, restoreOptions } = context;
   const { codecs, sqlite3 } = platform;
-  const chosen = plan(await listReplica(store, restoreOptions.signal), store.url);
-  if (chosen !== null) {
-    const state = await readReplicaState(store, chosen, lineage, codecs, restoreOptions.signal);
-    if (equalsReplica(sqlite3, local.control, state, codecs)) return state;
-  }
+  const state = await readNewestState(store, lineage, codecs, restoreOptions.signal);
+  if (state !== null && equalsReplica(sqlite3, local.control, state, codecs)) return state;
   throw new UnknownLocalHistoryError(
     `${platform.dbPath} and ${store.url} both exist, differ, and nothing tells which is newer. ` +
       "Decide with onUnknownLocal, or replicate to another prefix.",
@@ -72,8 +68,7 @@ export async function endsReplica(
 ): Promise<boolean> {
   const { codecs, sqlite3 } = platform;
   const { signal } = restoreOptions;
-  const chosen = plan(await listReplica(store, signal), store.url);
-  if (chosen === null) return false;
-  const state = await readReplicaState(store, chosen, record.lineage, codecs, signal);
+  const state = await readNewestState(store, record.lineage, codecs, signal);
+  if (state === null) return false;
   return samePosition(state.position, record.cached) && equalsReplica(sqlite3, local.control, state, codecs);
 }

@@ -1,12 +1,10 @@
 import { choosePlan, type RestorePoint } from "./choose-plan.ts";
-import { BrokenReplicaError, NotRestorableError, StoreError } from "./errors.ts";
+import { BrokenReplicaError, NotRestorableError } from "./errors.ts";
+import { lookAgain } from "./look-again.ts";
 import type { Plan } from "./plan.ts";
 import type { DatabaseTarget } from "./platform.ts";
 import { listReplica } from "./replica.ts";
 import { Restoration, type RestoredState, type RestoreProgress, type RestoreSource } from "./restore.ts";
-
-/** Plans for one restore before a replica that changes all the time is given up. */
-const MAX_PLANS = 10;
 
 /** A target that holds all pages of a state; the caller finishes or aborts it. */
 export interface WrittenState {
@@ -31,31 +29,28 @@ export async function writeState(
   onProgress: (progress: RestoreProgress) => void,
 ): Promise<WrittenState | null> {
   let begun: { readonly target: DatabaseTarget; readonly restoration: Restoration } | null = null;
-  try {
-    for (let plans = 1; ; plans++) {
-      try {
-        const continued: Plan | null = begun && (await planAgain(source, begun.restoration.txid));
-        const chosen = continued ?? (await choose(source, point));
-        if (chosen === null) return null;
-        if (begun !== null && continued === null) {
-          await begun.target.abort();
-          begun = null;
-        }
-        if (begun === null) {
-          const target = openTarget();
-          begun = { target, restoration: new Restoration(source, target, onProgress) };
-        }
-        const { target, restoration } = begun;
-        const state = await restoration.apply(chosen);
-        requireTime(source, state, point);
-        const { fetched, saved } = restoration;
-        return { state, target, newest: point === "latest" || chosen.newest, fetched, saved };
-      } catch (error) {
-        if (!isGone(error) || plans === MAX_PLANS) throw error;
-      }
+  const attempt = async () => {
+    const continued: Plan | null = begun && (await planAgain(source, begun.restoration.txid));
+    const chosen = continued ?? (await choose(source, point));
+    if (chosen === null) return null;
+    if (begun !== null && continued === null) {
+      await begun.target.abort();
+      begun = null;
     }
+    if (begun === null) {
+      const target = openTarget();
+      begun = { target, restoration: new Restoration(source, target, onProgress) };
+    }
+    const { target, restoration } = begun;
+    const state = await restoration.apply(chosen);
+    requireTime(source, state, point);
+    const { fetched, saved } = restoration;
+    return { state, target, newest: point === "latest" || chosen.newest, fetched, saved };
+  };
+  try {
+    return await lookAgain(attempt);
   } catch (error) {
-    await begun?.target.abort();
+    await (begun as { target: DatabaseTarget } | null)?.target.abort();
     throw error;
   }
 }
@@ -74,11 +69,6 @@ async function planAgain(source: RestoreSource, txid: number | null): Promise<Pl
     if (error instanceof BrokenReplicaError || error instanceof NotRestorableError) return null;
     throw error;
   }
-}
-
-/** Retention deleted it, or something wrote another under its key. */
-export function isGone(error: unknown): boolean {
-  return error instanceof StoreError && (error.kind === "not-found" || error.kind === "precondition-failed");
 }
 
 /** The search for a time relies on times that never go back. */

@@ -1,4 +1,5 @@
 import { ConfigError } from "../../src/errors.ts";
+import { lookAgain } from "../../src/look-again.ts";
 import { findClaim, listReplica } from "../../src/replica.ts";
 import { type Command, EXIT_NOTHING, EXIT_OK } from "./command.ts";
 import { newestState } from "./ls.ts";
@@ -21,7 +22,7 @@ JSON: { txid, time, ageMs, stale } or { txid: null, time: null, ageMs: null, sta
       maxAge === undefined ? Number.POSITIVE_INFINITY : parseDuration("--max-age", String(maxAge));
     const store = await openReplica(replica!);
     await findClaim(store);
-    const newest = await newestState(store, await listReplica(store));
+    const newest = await lookAgain(async () => newestState(store, await listReplica(store)));
     if (newest === null) {
       const nothing = { txid: null, time: null, ageMs: null, stale: true };
       console.log(json ? JSON.stringify(nothing) : `There is nothing to restore at ${store.url}.`);

@@ -5,6 +5,7 @@ import type { RestorePoint } from "../../src/choose-plan.ts";
 import { genesisPosition } from "../../src/format/genesis.ts";
 import type { ObjectHeader } from "../../src/format/header.ts";
 import { segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import type { ObjectReader } from "../../src/format/object-reader.ts";
 import type { Position } from "../../src/format/position.ts";
 import { mergeSegments } from "../../src/merge.ts";
 import type { OldDatabase } from "../../src/page-writer.ts";
@@ -118,6 +119,14 @@ export class SyntheticReplica {
     await mergeSegments(readers, header, codecs, 3, (chunk) => void chunks.push(chunk));
     const [from, to] = [first.from!.txid, last.to.txid];
     return this.#put({ key: segmentKey(level, from + 1, to), level, from, to }, Buffer.concat(chunks));
+  }
+
+  /** The same pages, between the same positions, by another writer. */
+  async encodeAgain(reader: ObjectReader): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    const header = { ...reader.header, writer: lineage };
+    await mergeSegments([reader], header, codecs, 9, (chunk) => void chunks.push(chunk));
+    return Buffer.concat(chunks);
   }
 
   async remove(segment: Segment): Promise<void> {
