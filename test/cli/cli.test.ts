@@ -64,6 +64,10 @@ describe("usage", () => {
     [["status", "file:///a", "--max-age"], "--max-age"],
     [["status", "file:///a", "--max-age", "soon"], "--max-age"],
     [["restore", "file:///a", "b.db", "--integrity", "most"], "--integrity"],
+    [["restore", "file:///a", "b.db", "--timestamp", "2026-03-01T12:00:00"], "2026-03-01T12:00:00Z"],
+    [["restore", "file:///a", "b.db", "--timestamp", "-soon"], "--timestamp"],
+    [["restore", "file:///a", "b.db", "--txid", "000000000000000a"], "--txid"],
+    [["restore", "file:///a", "b.db", "--txid", "1", "--timestamp", "-1d"], "timestamp"],
     [["restore", "data.db", "file:///a"], "file:///"],
     [["ls", "/mnt/backup"], "file:///mnt/backup"],
     [["ls", "file://mnt/backup"], "file:///"],
@@ -100,6 +104,25 @@ describe("restore", () => {
     expect(readFileSync(dbPath).equals(history.content)).toBe(true);
     expect(readdirSync(folder).sort()).toEqual(["data.db", "replica", "tmp"]);
     expect(readdirSync(join(folder, "tmp"))).toEqual([]);
+  });
+
+  test("writes an earlier state, and says in words which it is", async () => {
+    const { folder, url } = replica();
+    const restoreTo = async (...point: string[]) => {
+      const dbPath = join(folder, `${point[1]}.db`);
+      const { code, document } = await sluice.json(["restore", url, dbPath, ...point]);
+      return { code, ...(document as { position: { txid: number }; time: string }) };
+    };
+    const { time } = await restoreTo("--txid", "4");
+    expect(await restoreTo("--timestamp", time)).toMatchObject({ code: 0, position: { txid: 4 }, time });
+    expect(await restoreTo("--timestamp", "-0s")).toMatchObject({ code: 0, position: { txid: 7 } });
+    const { stdout } = await sluice.run(["restore", url, join(folder, "words.db"), "--timestamp", time]);
+    expect(stdout).toContain("transaction 4,");
+    expect(stdout).toContain("at or before");
+    const tooOld = await sluice.run(["restore", url, join(folder, "old.db"), "--timestamp", "-3650d"]);
+    expect(tooOld).toMatchObject({ code: 1, stdout: "" });
+    expect(tooOld.stderr).toContain("transaction 7");
+    expect(existsSync(join(folder, "old.db"))).toBe(false);
   });
 
   test("refuses to overwrite, and does with --overwrite", async () => {
@@ -152,7 +175,10 @@ describe("ls", () => {
     const { url } = replica();
     const { code, stderr, document } = await sluice.json(["ls", url]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const ends = { from: { txid: 0, time: iso }, to: { txid: 7, time: iso } };
     expect(document).toEqual({
+      size: expect.any(Number),
+      restorable: [{ ...ends, states: 8, level: 0 }],
       claim: { version: 1, lineage: hexId, writer: hexId, created: expect.any(Number) },
       snapshots: [{ key: snapshotName, txid: 0, ...info }],
       segments: [1, 2, 3, 4, 5, 6, 7].map((minTxid) => {
@@ -164,11 +190,13 @@ describe("ls", () => {
     const { stdout } = await sluice.run(["ls", url]);
     expect(stdout).toContain(snapshotName);
     expect(stdout).toContain("transaction 7");
+    expect(stdout).toContain("8 states");
   });
 
   test("no replica", async () => {
     const { code, document } = await sluice.json(["ls", nowhere()]);
-    const document0 = { claim: null, snapshots: [], segments: [], newest: null, problem: null };
+    const nothing = { snapshots: [], segments: [], restorable: [], size: 0 };
+    const document0 = { claim: null, ...nothing, newest: null, problem: null };
     expect({ code, document }).toEqual({ code: 3, document: document0 });
   });
 
