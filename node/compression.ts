@@ -4,6 +4,7 @@ import xxhash from "xxhash-wasm";
 import type { Codecs } from "../src/format/codecs.ts";
 import { requireContentSize } from "../src/format/zstd-frame.ts";
 import { zstdWasmCodec } from "../src/format/zstd-wasm.ts";
+import { openWorkers } from "./unpack-workers.ts";
 
 let codecs: Promise<Codecs> | undefined;
 
@@ -22,33 +23,53 @@ async function load(): Promise<Codecs> {
   };
 }
 
-type Zstd = Pick<Codecs, "compress" | "decompress">;
+type Zstd = Pick<Codecs, "compress" | "decompress" | "openUnpacker">;
 
 /** The part of node:zlib that @types/node 20 does not know. */
 interface ZlibWithZstd {
   readonly zstdCompressSync?: (raw: Uint8Array, options: object) => Buffer;
   readonly zstdDecompressSync?: (frame: Uint8Array, options: object) => Buffer;
+  readonly zstdDecompress?: (
+    frame: Uint8Array,
+    options: object,
+    done: (error: Error | null, raw: Buffer) => void,
+  ) => void;
   readonly constants: { readonly ZSTD_c_compressionLevel?: number };
 }
 
 function nativeZstd(): Zstd | null {
-  const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZlibWithZstd;
+  const { zstdCompressSync, zstdDecompressSync, zstdDecompress, constants } = zlib as unknown as ZlibWithZstd;
   const levelParameter = constants.ZSTD_c_compressionLevel;
-  if (!zstdCompressSync || !zstdDecompressSync || levelParameter === undefined) return null;
+  if (!zstdCompressSync || !zstdDecompressSync || !zstdDecompress || levelParameter === undefined)
+    return null;
   return {
     compress: (raw, level) => plain(zstdCompressSync(raw, { params: { [levelParameter]: level } })),
     decompress(frame, rawLength) {
       requireContentSize(frame, rawLength);
-      const raw = zstdDecompressSync(frame, {
-        chunkSize: Math.max(64, rawLength),
-        maxOutputLength: Math.max(1, rawLength),
-      });
-      // A frame that is cut off ends early, without an error.
-      if (raw.length !== rawLength)
-        throw new Error(`zstd frame is cut off after ${raw.length} of ${rawLength} bytes`);
-      return plain(raw);
+      return whole(zstdDecompressSync(frame, boundedTo(rawLength)), rawLength);
     },
+    // On the threads that Node has anyway.
+    openUnpacker: () => ({
+      async unpack(frame, rawLength) {
+        requireContentSize(frame, rawLength);
+        const raw = await new Promise<Buffer>((resolve, reject) =>
+          zstdDecompress(frame, boundedTo(rawLength), (error, raw) => (error ? reject(error) : resolve(raw))),
+        );
+        return whole(raw, rawLength);
+      },
+      end: async () => {},
+    }),
   };
+}
+
+function boundedTo(rawLength: number): object {
+  return { chunkSize: Math.max(64, rawLength), maxOutputLength: Math.max(1, rawLength) };
+}
+
+/** A frame that is cut off ends early, without an error. */
+function whole(raw: Buffer, rawLength: number): Uint8Array {
+  if (raw.length === rawLength) return plain(raw);
+  throw new Error(`zstd frame is cut off after ${raw.length} of ${rawLength} bytes`);
 }
 
 /** Not a Buffer, whose `slice` does not copy. */
@@ -59,5 +80,5 @@ function plain(buffer: Buffer): Uint8Array {
 async function wasmZstd(): Promise<Zstd> {
   const zstd = await import("@bokuweb/zstd-wasm");
   await zstd.init();
-  return zstdWasmCodec(zstd);
+  return { ...zstdWasmCodec(zstd), openUnpacker: openWorkers };
 }

@@ -53,13 +53,13 @@ export class PageWriter implements PageSink {
 
   /** The pages of a block that are still needed. Resolves when the next ones may come; see `writeRun`. */
   async writeBlock(object: ObjectReader, block: DecodedBlock): Promise<void> {
-    const contiguous = object.header.kind === "snapshot";
+    const at = (entry: number) => object.pgnos[block.firstEntry + entry]!;
     for (let j = 0; j < block.count; ) {
-      const pgno = object.pgnos[block.firstEntry + j]!;
+      const pgno = at(j);
       let run = this.needs(pgno) ? 1 : 0;
-      if (run > 0 && contiguous) while (j + run < block.count && this.needs(pgno + run)) run += 1;
-      const from = block.pageOffset(j);
-      if (run > 0) this.writeRun(pgno, block.raw.subarray(from, from + run * this.#pageSize));
+      if (run > 0)
+        while (j + run < block.count && at(j + run) === pgno + run && this.needs(pgno + run)) run += 1;
+      if (run > 0) this.writeRun(pgno, block.joinPages(j, run));
       j += Math.max(run, 1);
     }
     await this.keepUp();

@@ -3,7 +3,7 @@ import type { Awaitable } from "./cache/write-cache.ts";
 import { openChain } from "./chain.ts";
 import { BrokenReplicaError } from "./errors.ts";
 import { fault } from "./faults.ts";
-import type { Codecs } from "./format/codecs.ts";
+import type { Codecs, Unpacker } from "./format/codecs.ts";
 import { smallObject } from "./format/decode.ts";
 import type { ByteRange, DecodedBlock, ObjectReader } from "./format/object-reader.ts";
 import { type Position, samePosition } from "./format/position.ts";
@@ -17,6 +17,8 @@ import type { ObjectStore } from "./store/object-store.ts";
 const REQUEST_SIZE = 4 << 20;
 /** Requests under way for one object. With REQUEST_SIZE this bounds the memory of a restore. */
 const REQUESTS_AHEAD = 3;
+/** Blocks that other threads may unpack while this one checks and writes. */
+const UNPACKED_AHEAD = 12;
 
 /** How far a restore is. Totals are known from the first call on; they change where the replica does meanwhile. */
 export interface RestoreProgress {
@@ -90,17 +92,22 @@ export class Restoration {
     const count = (received: number) => {
       this.fetched += received;
     };
-    for await (const object of openChain(store, plan, lineage, codecs, signal, count)) {
-      if (objects === 0) await this.#begin(object);
-      report();
-      for await (const dealtWith of this.#write(object)) {
-        bytes += dealtWith;
+    const unpacker = codecs.openUnpacker?.(totalBytes) ?? null;
+    try {
+      for await (const object of openChain(store, plan, lineage, codecs, signal, count)) {
+        if (objects === 0) await this.#begin(object);
+        report();
+        for await (const dealtWith of this.#write(object, unpacker)) {
+          bytes += dealtWith;
+          report();
+        }
+        fault("restore:object");
+        objects += 1;
+        bytes = sumOfNewest(plan, objects);
         report();
       }
-      fault("restore:object");
-      objects += 1;
-      bytes = sumOfNewest(plan, objects);
-      report();
+    } finally {
+      await unpacker?.end();
     }
     assert(this.#begun !== null, "a plan has a snapshot");
     const { state, pages } = this.#begun;
@@ -126,7 +133,7 @@ export class Restoration {
   }
 
   /** The object's pages that no newer one gave. Yields the bytes of blocks dealt with. */
-  async *#write(object: ObjectReader): AsyncGenerator<number> {
+  async *#write(object: ObjectReader, unpacker: Unpacker | null): AsyncGenerator<number> {
     const { codecs, signal } = this.#source;
     const { pages, old } = this.#begun!;
     // A small object has been fetched already.
@@ -136,7 +143,7 @@ export class Restoration {
       this.saved += needed - neededBytes(object, pages);
     }
     for await (const fetched of fetchNeeded(object, pages, signal)) {
-      await writeBlocks(object, fetched, pages);
+      await writeBlocks(object, fetched, pages, unpacker);
       yield fetched.range.length;
     }
   }
@@ -210,10 +217,20 @@ function* neededGroups(object: ObjectReader, pages: PageSink): Generator<BlockGr
 }
 
 /** Unpacks and checks what was fetched, and hands it over. */
-export async function writeBlocks(object: ObjectReader, group: FetchedGroup, pages: PageSink): Promise<void> {
-  for (let b = group.first; b <= group.last; b++) {
+export async function writeBlocks(
+  object: ObjectReader,
+  group: FetchedGroup,
+  pages: PageSink,
+  unpacker: Unpacker | null = null,
+): Promise<void> {
+  const decode = async (b: number) => {
     const { offset, length } = object.blockRange(b);
     const at = offset - group.range.offset;
-    await pages.writeBlock(object, object.decodeBlock(b, group.bytes.subarray(at, at + length)));
-  }
+    const compressed = group.bytes.subarray(at, at + length);
+    if (unpacker === null) return object.decodeBlock(b, compressed);
+    return object.decodeBlockBeside(b, compressed, unpacker);
+  };
+  const blocks = Array.from({ length: group.last - group.first + 1 }, (_, i) => group.first + i);
+  for await (const block of prefetch(blocks, unpacker === null ? 1 : UNPACKED_AHEAD, decode))
+    await pages.writeBlock(object, block);
 }

@@ -7,7 +7,7 @@ import {
   walFrameHeaderSize,
   walHeaderSize,
 } from "../wal/wal-format.ts";
-import type { Codecs } from "./codecs.ts";
+import type { Codecs, Unpacker } from "./codecs.ts";
 import type { ObjectHeader } from "./header.ts";
 import type { ObjectIndex } from "./index-table.ts";
 import { blockPrefix, entriesInBlock, entrySize, pagesPerBlock } from "./layout.ts";
@@ -107,21 +107,7 @@ export class ObjectReader {
    * Throws CorruptObjectError "block" or "page".
    */
   decodeBlock(b: number, compressed: Uint8Array): DecodedBlock {
-    const { header, perBlock } = this;
-    const raw = this.unpack(b, compressed);
-    const count = entriesInBlock(header, b, this.pgnos.length);
-    const stride = entrySize(header);
-    const first = blockPrefix(header, b) + stride - header.pageSize;
-    const block = new DecodedBlock(raw, b * perBlock, count, first, stride, header.pageSize);
-    if (header.kind === "segment") this.verifyFrames(b, block);
-    this.verifyPages(b, block);
-    return block;
-  }
-
-  private unpack(b: number, compressed: Uint8Array): Uint8Array {
-    const rawLength = this.index.rawLengths[b]!;
-    if (compressed.length !== this.blockRange(b).length)
-      throw this.fault("block", b, `${compressed.length} bytes`);
+    const rawLength = this.requireLength(b, compressed);
     let raw: Uint8Array;
     try {
       requireContentSize(compressed, rawLength);
@@ -129,9 +115,37 @@ export class ObjectReader {
     } catch (cause) {
       throw this.fault("block", b, "does not unpack", cause);
     }
+    return this.verified(b, raw);
+  }
+
+  /** The same, unpacked on another thread. */
+  async decodeBlockBeside(b: number, compressed: Uint8Array, unpacker: Unpacker): Promise<DecodedBlock> {
+    const rawLength = this.requireLength(b, compressed);
+    const raw = await unpacker.unpack(compressed, rawLength).catch((cause: unknown) => {
+      throw this.fault("block", b, "does not unpack", cause);
+    });
+    return this.verified(b, raw);
+  }
+
+  /** What the block unpacks to, bytes. */
+  private requireLength(b: number, compressed: Uint8Array): number {
+    if (compressed.length !== this.blockRange(b).length)
+      throw this.fault("block", b, `${compressed.length} bytes`);
+    return this.index.rawLengths[b]!;
+  }
+
+  private verified(b: number, raw: Uint8Array): DecodedBlock {
+    const { header, perBlock } = this;
+    const rawLength = this.index.rawLengths[b]!;
     if (raw.length !== rawLength)
       throw this.fault("block", b, `unpacks to ${raw.length} bytes, not ${rawLength}`);
-    return raw;
+    const count = entriesInBlock(header, b, this.pgnos.length);
+    const stride = entrySize(header);
+    const first = blockPrefix(header, b) + stride - header.pageSize;
+    const block = new DecodedBlock(raw, b * perBlock, count, first, stride, header.pageSize);
+    if (header.kind === "segment") this.verifyFrames(b, block);
+    this.verifyPages(b, block);
+    return block;
   }
 
   /** The WAL header is the one that the positions give, and frame headers say what the index says. */
@@ -176,7 +190,7 @@ export class ObjectReader {
   }
 }
 
-/** The verified pages of one block, as entries `firstEntry`.. of the index. They are views of `raw`. */
+/** The verified pages of one block, as entries `firstEntry`.. of the index. They are views of its bytes. */
 export class DecodedBlock {
   constructor(
     /** In a snapshot exactly the pages, one after the other; in a segment WAL frames. */
@@ -196,5 +210,19 @@ export class DecodedBlock {
   page(j: number): Uint8Array {
     const at = this.pageOffset(j);
     return this.raw.subarray(at, at + this.pageSize);
+  }
+
+  /**
+   * `count` pages from page `j` on, one after the other. A segment's are moved together over the frame headers between
+   * them, in place: of the block, only what lies behind them stays as it was.
+   */
+  joinPages(j: number, count: number): Uint8Array {
+    const at = this.pageOffset(j);
+    if (this.stride !== this.pageSize)
+      for (let i = 1; i < count; i++) {
+        const from = this.pageOffset(j + i);
+        this.raw.copyWithin(at + i * this.pageSize, from, from + this.pageSize);
+      }
+    return this.raw.subarray(at, at + count * this.pageSize);
   }
 }
