@@ -1,7 +1,12 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
-import { ReplicaFencedError, type SqliteReplicatorConfig, StoreError } from "../../node/index.ts";
+import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import {
+  ReplicaFencedError,
+  ReplicaFollower,
+  type SqliteReplicatorConfig,
+  StoreError,
+} from "../../node/index.ts";
 import { createTable, insert, next, rows, useReplicators } from "../replicator/fixture.ts";
 import type { Gateway } from "./gateway.ts";
 import { type SpoilingProxy, startProxy } from "./proxy.ts";
@@ -68,6 +73,35 @@ describe.skipIf(server === null)("a replica in S3", () => {
     await again.replicator.waitUntilUploaded();
     expect(await restored(where)).toEqual([...expected, "went on"]);
     again.db.close();
+  });
+
+  test("a follower keeps up, over a network that is cut on the way", async () => {
+    const where = await location();
+    const { replicator, db } = await begin(join(use.folder(), "a.db"), where);
+    await replicator.snapshot();
+    let requests = 0;
+    const proxy = await startProxy(server!.endpoint, {
+      answer: (incoming) => {
+        requests += 1;
+        if (requests % 4 !== 0) return false;
+        incoming.socket.destroy();
+        return true;
+      },
+    });
+    proxies.push(proxy);
+    const dbPath = join(use.folder(), "copy.db");
+    const s3 = { ...where.s3, endpoint: proxy.endpoint };
+    const follower = await ReplicaFollower.create({ ...where, s3, dbPath, pollIntervalMs: 20 });
+    onTestFinished(() => follower.stop());
+    await follower.start();
+    const copy = follower.openDatabase();
+    for (let i = 0; i < 5; i++) {
+      insert(db, `row ${i}`);
+      await replicator.waitUntilUploaded();
+      await follower.waitFor({ txid: replicator.status().uploaded });
+      expect(rows(copy)).toEqual(rows(db));
+    }
+    copy.close();
   });
 
   test("of two writers exactly one continues", async () => {
