@@ -20,8 +20,9 @@ import { openStore } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
 import { sharedModule } from "./sqlite-module.ts";
 
-export type { AppliedEvent, FollowerEvents, FollowerStatus, FollowOptions } from "../src/follow.ts";
+export type { FollowerEvents, FollowerStatus, FollowOptions } from "../src/follow.ts";
 export * from "../src/public.ts";
+export type { AppliedEvent } from "../src/pursuit.ts";
 export { DirectoryStore } from "./directory-store.ts";
 export { ReplicaFollower, type ReplicaFollowerConfig } from "./follower.ts";
 export { type GatewayServer, type GatewayServerOptions, serveGateway } from "./gateway-server.ts";

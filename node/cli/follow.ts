@@ -1,5 +1,5 @@
 import { FollowError } from "../../src/errors.ts";
-import type { AppliedEvent } from "../../src/follow.ts";
+import type { AppliedEvent } from "../../src/pursuit.ts";
 import { ReplicaFollower } from "../follower.ts";
 import { byteSize, ProgressLine } from "../progress.ts";
 import { type Command, EXIT_NOTHING, EXIT_OK } from "./command.ts";

@@ -78,6 +78,7 @@ describe.skipIf(server === null)("a replica in S3", () => {
   test("a follower keeps up, over a network that is cut on the way", async () => {
     const where = await location();
     const { replicator, db } = await begin(join(use.folder(), "a.db"), where);
+    await replicator.waitUntilUploaded();
     await replicator.snapshot();
     let requests = 0;
     const proxy = await startProxy(server!.endpoint, {
