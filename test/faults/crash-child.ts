@@ -9,6 +9,7 @@ import {
   StoreError,
 } from "../../node/index.ts";
 import { armSelfKill, type SelfKill } from "./kill-self.ts";
+import { checkLedger, requireThat, spillAndRollBack, transaction } from "./ledger.ts";
 import { Random } from "./random.ts";
 
 export interface Life {
@@ -41,10 +42,6 @@ const store = new CutStore(`file://${life.folder}/replica`);
 /** Synchronous: what is said has been said when the process dies. */
 function say(...words: (string | number)[]): void {
   writeSync(1, `${words.join(" ")}\n`);
-}
-
-function requireThat(condition: boolean, what: string): asserts condition {
-  if (!condition) throw new Error(what);
 }
 
 function create(name: string): Promise<SqliteReplicator> {
@@ -136,27 +133,13 @@ function watch(replicator: SqliteReplicator): void {
 }
 
 function checkLocal(replicator: SqliteReplicator, db: Database): void {
-  requireThat(db.selectValue("PRAGMA integrity_check") === "ok", "integrity");
   const { captured, state } = replicator.status();
   // A resync goes on from where the replica ends.
   requireThat(
     state === "resync" || captured >= life.lastTxid,
     `transaction ${captured}, acknowledged were ${life.lastTxid}`,
   );
-  if (db.selectValue("SELECT count(*) FROM sqlite_schema WHERE name = 't'") === 0)
-    db.exec(`
-      BEGIN;
-      CREATE TABLE t(n INTEGER PRIMARY KEY, body BLOB);
-      CREATE INDEX t_size ON t(length(body), n);
-      CREATE TABLE total(bytes INTEGER);
-      INSERT INTO total VALUES(0);
-      COMMIT`);
-  const [count, last, bytes, total] = db.selectArray(
-    "SELECT count(*), ifnull(max(n), 0), ifnull(sum(length(body)), 0), (SELECT bytes FROM total) FROM t",
-  ) as number[];
-  requireThat(count === last, `${count} rows up to ${last}`);
-  requireThat(last! >= life.lastRow, `row ${last}, acknowledged were ${life.lastRow}`);
-  requireThat(bytes === total, `half of a transaction: ${bytes} bytes of ${total}`);
+  checkLedger(db, life.lastRow);
 }
 
 /** What the replica restores to is, byte for byte, what the connection reads. */
@@ -182,7 +165,7 @@ async function work(
   for (let i = 0; i < life.transactions; i++) {
     const db = random.pick(writers);
     if (random.chance(0.1)) spillAndRollBack(db);
-    const row = transaction(db);
+    const row = transaction(db, random);
     say("committed", row, replicator.status().captured);
     if (random.chance(0.2)) {
       reader.exec(reading ? "COMMIT" : "BEGIN; SELECT count(*) FROM t");
@@ -202,35 +185,6 @@ async function work(
     if (random.chance(0.03)) await replicator.snapshot();
   }
   if (reading) reader.exec("COMMIT");
-}
-
-function transaction(db: Database): number {
-  db.exec("BEGIN IMMEDIATE");
-  let row = Number(db.selectValue("SELECT ifnull(max(n), 0) FROM t"));
-  let grown = 0;
-  for (let i = random.spread(12); i > 0; i--) {
-    const body = random.bytes(someSize());
-    db.exec({ sql: "INSERT INTO t VALUES(?, ?)", bind: [++row, body] });
-    grown += body.length;
-  }
-  for (let i = random.integer(0, 3); i > 0; i--) {
-    const at = random.integer(1, row);
-    const body = random.bytes(random.chance(0.5) ? 0 : someSize());
-    grown += body.length - Number(db.selectValue("SELECT length(body) FROM t WHERE n = ?", [at]));
-    db.exec({ sql: "UPDATE t SET body = ? WHERE n = ?", bind: [body, at] });
-  }
-  db.exec({ sql: "UPDATE total SET bytes = bytes + ?", bind: [grown] });
-  db.exec("COMMIT");
-  return row;
-}
-
-function spillAndRollBack(db: Database): void {
-  db.exec("BEGIN IMMEDIATE; UPDATE t SET body = zeroblob(length(body) + 1000)");
-  db.exec("ROLLBACK");
-}
-
-function someSize(): number {
-  return random.chance(0.05) ? random.integer(5_000, 40_000) : random.integer(0, 600);
 }
 
 await main();

@@ -1,0 +1,285 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openStore } from "../../node/index.ts";
+import { bundle } from "../faults/bundle.ts";
+import { Random } from "../faults/random.ts";
+import { createQuietly } from "../replicator/history-fixture.ts";
+import type { Gateway } from "../s3/gateway.ts";
+import { freshBucket, ownGateway } from "../s3/server.ts";
+import { TcpProxy, type Weather } from "./tcp-proxy.ts";
+import { Writer } from "./writer.ts";
+
+/** Megabytes of the small disk that the database is on. */
+const DISK_MEGABYTES = 400;
+/** How long a writer may take for what it was told, milliseconds: its uploads back off for a minute. */
+const PATIENCE_MS = 240_000;
+/** A database that has grown so large makes way for a new one, bytes. */
+const LARGE_BYTES = 40_000_000;
+
+export type Fault =
+  | { readonly kind: "kill" | "server stopped" | "full disk" | "read-only" }
+  | { readonly kind: "stop"; readonly seconds: number }
+  | { readonly kind: "EIO"; readonly chance: number; readonly seconds: number }
+  | { readonly kind: "network"; readonly weather: Weather; readonly seconds: number };
+
+/** What went on. */
+export class Figures {
+  lives = 0;
+  commits = 0;
+  histories = 0;
+  restores = 0;
+  restoredBytes = 0;
+  readonly faults = new Map<string, number>();
+  readonly said = new Map<string, number>();
+
+  note(kind: string, count = 1, to = this.faults): void {
+    to.set(kind, (to.get(kind) ?? 0) + count);
+  }
+
+  toString(): string {
+    const list = (counts: ReadonlyMap<string, number>) =>
+      [...counts].map(([kind, count]) => `${kind} ${count}`).join(", ");
+    return (
+      `${this.histories} histories, ${this.lives} lives, ${this.commits} commits, ${this.restores} restores ` +
+      `(${Math.round(this.restoredBytes / 1e6)} MB) byte for byte; faults: ${list(this.faults)}; heard: ${list(this.said)}`
+    );
+  }
+}
+
+/** A writer on a small disk, a network that fails, and a server that goes away; and what must come of them. */
+export class SoakSite {
+  readonly figures = new Figures();
+  readonly random: Random;
+  readonly #folder = mkdtempSync(join(tmpdir(), "sluice-soak-"));
+  readonly #disk = join(this.#folder, "disk");
+  readonly canMount: boolean;
+  #script = "";
+  #gateway!: Gateway;
+  #proxy!: TcpProxy;
+  #endpoint = "";
+  #bucket!: Awaited<ReturnType<typeof freshBucket>>;
+  #prefix = "";
+  #writer: Writer | null = null;
+  #lastRow = 0;
+  #seed: number;
+  /** Corrupted answers may have told a lie about the replica, and a writer that believes in another stops. */
+  #mayBeFenced = false;
+
+  constructor(seed: number) {
+    this.random = new Random(seed);
+    this.#seed = seed;
+    mkdirSync(this.#disk);
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_MEGABYTES}m`, "tmpfs", this.#disk]);
+    this.canMount = mounted.status === 0;
+  }
+
+  async prepare(): Promise<void> {
+    this.#script = await bundle("test/soak/writer-child.ts", this.#folder);
+    this.#gateway = await ownGateway();
+    this.#proxy = new TcpProxy(this.#gateway.port, this.random);
+    this.#endpoint = await this.#proxy.listen();
+    this.#bucket = await freshBucket();
+    this.#beginHistory();
+    await this.#live();
+  }
+
+  async clear(): Promise<void> {
+    await this.#writer?.kill();
+    this.#proxy?.close();
+    await this.#gateway?.stop();
+    if (this.canMount) spawnSync("umount", ["-l", this.#disk]);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  get #dbPath(): string {
+    return join(this.#disk, "app.db");
+  }
+
+  #beginHistory(): void {
+    for (const suffix of ["", "-wal", "-sluice"])
+      rmSync(this.#dbPath + suffix, { recursive: true, force: true });
+    this.#prefix = `soak-${this.#seed}-${++this.figures.histories}`;
+    this.#lastRow = 0;
+  }
+
+  async #live(): Promise<void> {
+    this.#writer = this.#spawn();
+    await patiently(this.#writer.says("started"), "start");
+  }
+
+  #spawn(): Writer {
+    this.figures.lives += 1;
+    return new Writer(this.#script, {
+      dbPath: this.#dbPath,
+      s3: { ...this.#bucket, endpoint: this.#endpoint, prefix: this.#prefix },
+      seed: this.#seed * 1000 + this.figures.lives,
+      lastRow: this.#lastRow,
+      pauseMs: 40,
+    });
+  }
+
+  get #running(): Writer {
+    if (this.#writer === null) throw new Error("nobody is writing");
+    return this.#writer;
+  }
+
+  #noteEnd(): void {
+    const writer = this.#running;
+    this.#lastRow = writer.lastRow;
+    this.figures.commits += writer.said.get("committed") ?? 0;
+    for (const word of ["error", "resync", "failed", "refused", "fenced"])
+      this.figures.note(word, writer.said.get(word) ?? 0, this.figures.said);
+    if ((writer.said.get("fenced") ?? 0) > 0 && !this.#mayBeFenced)
+      throw new Error(`fenced although nobody else writes: ${writer.lastWords.join("; ")}`);
+    this.#writer = null;
+  }
+
+  async #kill(): Promise<void> {
+    await this.#running.kill();
+    this.#noteEnd();
+  }
+
+  async suffer(fault: Fault): Promise<void> {
+    this.figures.note(fault.kind === "network" ? fault.weather.kind : fault.kind);
+    switch (fault.kind) {
+      case "kill":
+        await this.#kill();
+        return this.#live();
+      case "stop":
+        this.#running.pause();
+        await sleep(fault.seconds * 1000);
+        return this.#running.resume();
+      case "EIO":
+        this.#running.tell(`eio ${fault.chance}`);
+        await sleep(fault.seconds * 1000);
+        return this.#running.tell("eio 0");
+      case "network":
+        if (fault.weather.kind === "corrupt") this.#mayBeFenced = true;
+        this.#proxy.weather = fault.weather;
+        await sleep(fault.seconds * 1000);
+        this.#proxy.weather = { kind: "fair" };
+        return;
+      case "server stopped":
+        await this.#gateway.stop();
+        await sleep(3000);
+        return this.#gateway.start();
+      case "full disk":
+        return this.#fill();
+      case "read-only":
+        return this.#beReadOnly();
+    }
+  }
+
+  async #fill(): Promise<void> {
+    const path = join(this.#disk, "filler");
+    const fd = openSync(path, "w");
+    const block = new Uint8Array(1 << 16);
+    try {
+      for (;;) writeSync(fd, block);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    } finally {
+      closeSync(fd);
+    }
+    await sleep(4000);
+    rmSync(path);
+  }
+
+  /** A file system that has writers cannot become read-only; the next life finds it so. */
+  async #beReadOnly(): Promise<void> {
+    await this.#kill();
+    execFileSync("mount", ["-o", "remount,ro", this.#disk]);
+    try {
+      this.#writer = this.#spawn();
+      await patiently(this.#writer.says("refused"), "be refused");
+      await this.#writer.ended();
+      this.#noteEnd();
+    } finally {
+      execFileSync("mount", ["-o", "remount,rw", this.#disk]);
+    }
+    await this.#live();
+  }
+
+  /** The writer holds still; what its replica restores to, past the proxy, is what it reads, byte for byte. */
+  async compare(): Promise<void> {
+    const writer = this.#running;
+    writer.tell("still");
+    const still = writer.says("still");
+    const stuck = this.#mayBeFenced ? writer.says("fenced") : new Promise<never>(() => undefined);
+    stuck.catch(() => undefined);
+    const [word, hash, row] =
+      (writer.said.get("fenced") ?? 0) > 0
+        ? ["fenced"]
+        : await patiently(Promise.race([still, stuck]), "be still");
+    still.catch(() => undefined);
+    if (word === "fenced") {
+      // It ends here, and the next life looks again.
+      await this.#kill();
+      await this.#live();
+      return this.compare();
+    }
+    this.#mayBeFenced = false;
+    const copy = join(this.#folder, "copy.db");
+    for (const suffix of ["", "-sluice"]) rmSync(copy + suffix, { recursive: true, force: true });
+    const { bucket, prefix: _, ...s3 } = { prefix: "", ...this.#bucket };
+    const direct = {
+      s3Bucket: bucket,
+      s3Prefix: this.#prefix,
+      s3: { ...s3, endpoint: this.#gateway.endpoint },
+    };
+    const replicator = await createQuietly({ dbPath: copy, replica: await openStore(direct) });
+    const outcome = await replicator.restore({ integrityCheck: "full" }).finally(() => replicator.stop());
+    if (!outcome.restored) throw new Error(`nothing was restored: ${outcome.reason}`);
+    const bytes = readFileSync(copy);
+    const restored = createHash("sha256").update(bytes).digest("hex");
+    if (restored !== hash) throw new Error(`the replica at row ${row} differs from the database`);
+    const verdict = execFileSync("sqlite3", [copy, "PRAGMA integrity_check"], { encoding: "utf8" });
+    if (verdict !== "ok\n") throw new Error(verdict);
+    this.figures.restores += 1;
+    this.figures.restoredBytes += bytes.length;
+    if (statSync(this.#dbPath).size > LARGE_BYTES) {
+      await this.#kill();
+      this.#beginHistory();
+      return this.#live();
+    }
+    writer.tell("go");
+  }
+
+  async end(): Promise<void> {
+    const writer = this.#running;
+    writer.tell("stop");
+    const [, uploaded] = await patiently(writer.says("stopped"), "stop");
+    await writer.ended();
+    this.#noteEnd();
+    if (uploaded !== "true") throw new Error("stop() left something behind");
+    this.figures.note("bytes through the proxy", this.#proxy.bytes, this.figures.said);
+    this.figures.note("corrupted pieces", this.#proxy.corrupted, this.figures.said);
+    if (existsSync(`${this.#dbPath}-wal`) && statSync(`${this.#dbPath}-wal`).size > 0)
+      throw new Error("stop() left a WAL");
+  }
+}
+
+async function patiently<T>(promise: Promise<T>, what: string): Promise<T> {
+  const ending = new AbortController();
+  const timeout = sleep(PATIENCE_MS, undefined, { signal: ending.signal }).then(
+    () => {
+      throw new Error(`the writer did not ${what} within ${PATIENCE_MS / 1000} s`);
+    },
+    () => new Promise<never>(() => undefined),
+  );
+  return Promise.race([promise, timeout]).finally(() => ending.abort());
+}
