@@ -104,6 +104,8 @@ function write(db: Database, replicator: SqliteReplicator): void {
 }
 
 async function beStill(db: Database, replicator: SqliteReplicator, over: () => boolean): Promise<void> {
+  // Segments alone restore nothing, and the first snapshot may have been cut short.
+  while (replicator.status().lastSnapshot === null) await replicator.snapshot().catch(() => sleep(200));
   await replicator.waitUntilUploaded();
   const hash = createHash("sha256");
   for (const page of db.selectValues("SELECT data FROM sqlite_dbpage")) hash.update(page as Uint8Array);
