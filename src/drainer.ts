@@ -22,6 +22,8 @@ export interface DrainerOptions {
 /** A cached position that somebody names. */
 export interface Pin {
   readonly txid: number;
+  /** The record of that position; null as long as it is not cached. */
+  record: PositionRecord | null;
 }
 
 /**
@@ -109,6 +111,7 @@ export class Drainer {
     try {
       const { entry, record } = yield* steps;
       this.#record = record;
+      for (const pin of this.#pins) if (pin.txid === record.cached.txid) pin.record ??= record;
       this.#options.onCached(entry);
     } finally {
       this.#steps = null;
@@ -128,10 +131,17 @@ export class Drainer {
     }
   }
 
-  /** The newest record's position keeps its id until `unpin`: a merge would give the end of what it merges another. */
-  pin(): Pin {
-    assert(!this.busy, "a position is pinned while nothing is written");
-    const pin = { txid: this.#record.cached.txid };
+  /**
+   * The position after a transaction, now or when the drain that begins next has cached it, keeps its id until `unpin`: a
+   * merge would give the end of what it merges another. Noted as it is cached: the drain behind that may end before
+   * anybody is told.
+   */
+  pin(txid: number): Pin {
+    assert(
+      !this.busy && txid >= this.#record.cached.txid,
+      "a position is pinned before anything behind it is cached",
+    );
+    const pin = { txid, record: this.#record.cached.txid === txid ? this.#record : null };
     this.#pins.add(pin);
     return pin;
   }

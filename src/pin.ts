@@ -1,6 +1,6 @@
 import type { Database } from "@sqlite.org/sqlite-wasm";
 import type { PositionRecord } from "./cache/write-cache.ts";
-import type { Drainer } from "./drainer.ts";
+import type { Drainer, Pin } from "./drainer.ts";
 import { StateError } from "./errors.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { Capture } from "./vfs/capture.ts";
@@ -20,9 +20,8 @@ export interface PinnedState {
 }
 
 /**
- * Begins a read transaction exactly at a cached position: what is captured when it begins is what a drain that begins in
- * the same step carries, unless the loop or the gate drained in between, and then it is tried again. The position keeps
- * its id until it is released.
+ * Begins a read transaction exactly at a cached position: what is captured when it begins is what the drain that begins in
+ * the same step carries. The position keeps its id until it is released.
  *
  * Throws StateError where a resync is needed first.
  */
@@ -35,30 +34,26 @@ export async function pinState(
     while (drainer.busy) await drainer.settled();
     if (capture.broken !== null) throw new StateError(`a resync is needed first: ${capture.broken}`);
     const { db, pageCount } = local.beginRead();
+    const pin = drainer.pin(capture.captured.txid);
+    const state = pinned(local, drainer, db, pin);
     try {
-      const at = capture.captured.txid;
       await drainer.drain();
-      if (!drainer.busy && drainer.record.cached.txid === at) return pinned(local, drainer, db, pageCount);
+      if (pin.record !== null) return { ...state, db, pageCount, record: pin.record };
     } catch (error) {
-      local.endRead(db);
+      state.release();
       throw error;
     }
-    local.endRead(db);
+    state.release();
   }
 }
 
-function pinned(local: LocalDatabase, drainer: Drainer, db: Database, pageCount: number): PinnedState {
-  const { record } = drainer;
-  const pin = drainer.pin();
+function pinned(local: LocalDatabase, drainer: Drainer, db: Database, pin: Pin) {
   let reading = true;
   const endRead = () => {
     if (reading) local.endRead(db);
     reading = false;
   };
   return {
-    db,
-    pageCount,
-    record,
     require() {
       // Transactions beyond it are in the store too when a resync made up for what was dropped.
       if (!drainer.holds(pin)) throw new StateError(`transaction ${pin.txid} was dropped with the backlog`);
