@@ -15,10 +15,12 @@ import { Replicator } from "../src/replicator.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
+import type { VerifyOptions, VerifyReport } from "../src/verify-report.ts";
 import { loadCodecs } from "./compression.ts";
 import { openStore } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
 import { sharedModule } from "./sqlite-module.ts";
+import { verifyByRestoring } from "./verify.ts";
 
 export type { FollowerEvents, FollowerStatus, FollowOptions } from "../src/follow.ts";
 export * from "../src/public.ts";
@@ -75,4 +77,17 @@ export class SqliteReplicator extends Replicator {
       throw error;
     }
   }
+}
+
+/**
+ * Checks a replica, without any local database: every object, byte by byte; the chain over all levels and snapshots; that
+ * each snapshot is what the objects before it add up to; and that the newest state restores, into a temporary folder, and
+ * passes `PRAGMA integrity_check`. Damage is an answer, never an error.
+ * @throws ConfigError, StoreError, and the signal's reason.
+ */
+export async function verifyReplica(
+  location: ReplicaLocation,
+  options: VerifyOptions = {},
+): Promise<VerifyReport> {
+  return verifyByRestoring(await openStore(location), options, (config) => SqliteReplicator.create(config));
 }

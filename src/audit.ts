@@ -50,7 +50,7 @@ export async function audit(
   lineage: string,
   state: AuditedState,
   codecs: Codecs,
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): Promise<Audit | null> {
   for (let tries = 1; ; tries++) {
     try {
@@ -68,7 +68,7 @@ async function compare(
   lineage: string,
   state: AuditedState,
   codecs: Codecs,
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): Promise<Audit | null> {
   const { position } = state;
   const snapshot = await newestSnapshotUpTo(store, position.txid, signal);
@@ -97,10 +97,10 @@ function requireEnd(store: ObjectStore, { key, to }: ObjectReader, position: Pos
 async function newestSnapshotUpTo(
   store: ObjectStore,
   txid: number,
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): Promise<SnapshotInfo | null> {
   let newest: SnapshotInfo | null = null;
-  for await (const info of parseSnapshots(store.list(snapshotPrefix, { signal })))
+  for await (const info of parseSnapshots(store.list(snapshotPrefix, { ...(signal && { signal }) })))
     if (info.txid <= txid) newest = info;
   return newest;
 }
@@ -110,12 +110,14 @@ async function listBetween(
   store: ObjectStore,
   after: number,
   upTo: number,
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): Promise<SegmentInfo[]> {
   const found: SegmentInfo[] = [];
   for (let level = 0; level <= maxLevel && upTo > after; level++) {
     const startAfter = after === 0 ? {} : { startAfter: segmentKey(level, after, Number.MAX_SAFE_INTEGER) };
-    for await (const info of parseSegments(store.list(segmentPrefix(level), { ...startAfter, signal }))) {
+    for await (const info of parseSegments(
+      store.list(segmentPrefix(level), { ...startAfter, ...(signal && { signal }) }),
+    )) {
       if (info.minTxid > upTo) break;
       if (info.minTxid > after && (info.maxTxid ?? 0) <= upTo) found.push(info);
     }

@@ -33,3 +33,4 @@ export type {
 export type { ReplicaLocation, S3Options } from "./store/replica-location.ts";
 export type { S3CredentialProvider, S3Credentials, S3StoreConfig } from "./store/s3-config.ts";
 export type { ReplicationMetadata } from "./take-snapshot.ts";
+export type { Finding, Problem, VerifyOptions, VerifyProgress, VerifyReport } from "./verify-report.ts";

@@ -6,6 +6,7 @@ import type { AuditEvent, ReplicatorEvents } from "./events.ts";
 import { fault } from "./faults.ts";
 import type { Position } from "./format/position.ts";
 import { RestartGate } from "./gate.ts";
+import { loadUpkeep } from "./load.ts";
 import { Loop, type Task } from "./loop.ts";
 import { OverflowTask } from "./overflow-task.ts";
 import type { Platform } from "./platform.ts";
@@ -14,6 +15,7 @@ import { SnapshotTask } from "./snapshot-task.ts";
 import type { Started } from "./start.ts";
 import type { ReplicationStatus } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
+import type { SnapshotContext } from "./take-snapshot.ts";
 import { UploadTask } from "./upload-task.ts";
 import type { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
@@ -48,10 +50,13 @@ export class Replication {
   readonly #drains: Task;
   readonly #resyncs: ResyncTask;
   readonly #uploads: UploadTask;
+  /** What taking and checking a state of the database needs. */
+  readonly #pinning: SnapshotContext;
   readonly #snapshots: SnapshotTask;
   readonly #ending = new AbortController();
   /** Since when a commit waits to be drained; null when none does. */
   #commitAt: number | null = null;
+  readonly #verifying = new Set<Promise<unknown>>();
   #lastError: unknown = null;
   #lastAudit: ReplicationStatus["lastAudit"] = null;
   #makingRoom = false;
@@ -99,25 +104,26 @@ export class Replication {
       onUploaded: (entry, key) => this.#noteUploaded(entry, key),
       onFailed: fail,
     });
-    this.#snapshots = new SnapshotTask({
-      context: {
-        platform,
-        store,
-        local,
-        capture,
-        drainer: this.#drainer,
-        onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
-        onAudit: (audit) => this.#noteAudit(audit),
-        requireResync: (reason) => this.#requireResync(reason),
-        uploadedPosition: () => this.#uploadedPosition,
-        uploaded: async (txid) => {
-          await this.#uploads.claim();
-          if (this.#uploaded >= txid) return;
-          const done = this.#uploads.waitWithoutRetry(txid, signal);
-          this.#loop.wake();
-          await done;
-        },
+    this.#pinning = {
+      platform,
+      store,
+      local,
+      capture,
+      drainer: this.#drainer,
+      onPages: (pages, totalPages) => emit("snapshot-progress", { pages, totalPages }),
+      onAudit: (audit) => this.#noteAudit(audit),
+      requireResync: (reason) => this.#requireResync(reason),
+      uploadedPosition: () => this.#uploadedPosition,
+      uploaded: async (txid) => {
+        await this.#uploads.claim();
+        if (this.#uploaded >= txid) return;
+        const done = this.#uploads.waitWithoutRetry(txid, signal);
+        this.#loop.wake();
+        await done;
       },
+    };
+    this.#snapshots = new SnapshotTask({
+      context: this.#pinning,
       intervalMs: settings.snapshotIntervalSecs * 1000,
       signal,
       paused: () => this.#uploads.fenced !== null || this.#drainer.record.resync !== undefined,
@@ -304,6 +310,15 @@ export class Replication {
     await this.#loop.run(this.#snapshots);
   }
 
+  async verify(): Promise<AuditEvent> {
+    if (this.#uploads.fenced !== null) throw this.#uploads.fenced;
+    if (this.#drainer.record.resync !== undefined) await this.flush();
+    const { verifyLocal } = await loadUpkeep();
+    const verifying = verifyLocal(this.#pinning, this.#ending.signal);
+    this.#verifying.add(verifying);
+    return verifying.finally(() => this.#verifying.delete(verifying));
+  }
+
   /** Whether the application has connections open. */
   get connected(): boolean {
     const { shim, database, started } = this.#o;
@@ -354,7 +369,7 @@ export class Replication {
     }
     this.#ending.abort(stopped());
     this.#uploads.end(stopped());
-    await this.#loop.end();
+    await Promise.allSettled([this.#loop.end(), ...this.#verifying]);
     while (this.#drainer.busy) await this.#drainer.settled();
     await this.#leave(detach);
   }

@@ -3,7 +3,7 @@ import { mendRecord } from "./backlog.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { StateError } from "./errors.ts";
-import { type ReplicatorEvents, TypedEventTarget } from "./events.ts";
+import { type AuditEvent, type ReplicatorEvents, TypedEventTarget } from "./events.ts";
 import { loadRestore } from "./load.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
@@ -150,6 +150,15 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
   /** Takes a snapshot now. Resolves when it is published. */
   async snapshot(): Promise<void> {
     await this.#running("snapshot").snapshot();
+  }
+
+  /**
+   * Compares the database, as it is now, with what the replica's objects add up to, by hashes: no page is fetched. It waits
+   * for what is not uploaded yet. Only says what it found.
+   * @throws ReplicaFencedError, UnsupportedFormatError, StoreError.
+   */
+  async verify(): Promise<AuditEvent> {
+    return this.#running("verify").verify();
   }
 
   status(): ReplicationStatus {

@@ -183,7 +183,7 @@ export interface PageSink {
 /** Fetches the blocks of an object that hold a page which `pages` needs, several requests at a time. */
 export async function* fetchNeeded(
   object: ObjectReader,
-  pages: PageSink,
+  pages: Pick<PageSink, "needs">,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<FetchedGroup> {
   yield* prefetch(neededGroups(object, pages), REQUESTS_AHEAD, async (group) => {
@@ -193,7 +193,7 @@ export async function* fetchNeeded(
 }
 
 /** The blocks that hold a page which no newer object gave, neighbours joined up to REQUEST_SIZE. */
-function* neededGroups(object: ObjectReader, pages: PageSink): Generator<BlockGroup> {
+function* neededGroups(object: ObjectReader, pages: Pick<PageSink, "needs">): Generator<BlockGroup> {
   let group: BlockGroup | null = null;
   let entry = 0;
   for (let b = 0; b < object.blockCount; b++) {

@@ -7,3 +7,4 @@ export { readResyncBase } from "./resync-base.ts";
 export { checkTail } from "./tail.ts";
 export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";
 export { requireOurs } from "./taken-key.ts";
+export { verifyLocal } from "./verify-local.ts";

@@ -1,3 +1,4 @@
 export * from "../src/public.ts";
 export { SqliteReplicator, type SqliteReplicatorConfig, type WebReplicationStatus } from "./replicator.ts";
 export type { StorageStatus } from "./storage.ts";
+export { verifyReplica } from "./verify.ts";

@@ -10,11 +10,13 @@ import { inspect } from "./inspect.ts";
 import { ls } from "./ls.ts";
 import { restore } from "./restore.ts";
 import { status } from "./status.ts";
+import { verify } from "./verify.ts";
 
 const commands: Readonly<Record<string, Command>> = {
   restore,
   ls,
   inspect,
+  verify,
   status,
   destroy,
   follow,

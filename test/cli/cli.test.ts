@@ -43,7 +43,17 @@ describe("usage", () => {
     const version = await sluice.run(["--version"]);
     const { version: expected } = JSON.parse(readFileSync("package.json", "utf8"));
     expect(version).toEqual({ code: 0, stdout: `${expected}\n`, stderr: "" });
-    for (const name of ["restore", "ls", "inspect", "status", "destroy", "follow", "gateway", "demo"]) {
+    for (const name of [
+      "restore",
+      "ls",
+      "inspect",
+      "verify",
+      "status",
+      "destroy",
+      "follow",
+      "gateway",
+      "demo",
+    ]) {
       expect(help.stdout).toContain(`sluice ${name}`);
       const own = await sluice.run([name, "--help"]);
       expect(own).toMatchObject({ code: 0, stderr: "" });

@@ -13,6 +13,7 @@ import {
   type Pages,
   partsOf,
   range,
+  repackFirstBlock,
   segmentHeader,
   snapshotHeader,
   somePages,
@@ -241,26 +242,12 @@ describe("an object whose id is right all the same", () => {
   });
 });
 
-/** An object whose index and id are right, but whose block holds something else: `packed` is swapped in. */
 async function withFirstBlock(
   header: ObjectHeader,
   pages: Pages,
   change: (raw: Uint8Array) => void,
 ): Promise<Uint8Array> {
-  const { bytes } = encodeObject(header, pages);
-  const { blocks, index, blockTable } = partsOf(bytes);
-  const raw = codecs.decompress(
-    bytes.subarray(blocks, index),
-    new DataView(bytes.buffer).getUint32(blockTable + 4, true),
-  );
-  const copy = raw.slice();
-  change(copy);
-  const packed = codecs.compress(copy, 3);
-  const tail = bytes.slice(index);
-  const view = new DataView(tail.buffer);
-  view.setUint32(blockTable - index, packed.length, true);
-  view.setBigUint64(tail.length - 40, BigInt(blocks + packed.length), true);
-  return Buffer.concat([bytes.subarray(0, blocks), packed, tail]);
+  return repackFirstBlock(encodeObject(header, pages).bytes, change);
 }
 
 describe("a block that is sound zstd but not what the index says", () => {

@@ -108,3 +108,19 @@ export function partsOf(bytes: Uint8Array) {
     entryCount,
   };
 }
+
+/** The object with something else in its first block: sound zstd, and index and id are as they were. */
+export function repackFirstBlock(bytes: Uint8Array, change: (raw: Uint8Array) => void): Uint8Array {
+  const { blocks, index, blockTable } = partsOf(bytes);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const end = blocks + view.getUint32(blockTable, true);
+  const raw = codecs.decompress(bytes.subarray(blocks, end), view.getUint32(blockTable + 4, true)).slice();
+  change(raw);
+  const packed = codecs.compress(raw, 3);
+  const grown = packed.length - (end - blocks);
+  const copy = new Uint8Array(Buffer.concat([bytes.subarray(0, blocks), packed, bytes.subarray(end)]));
+  const changed = new DataView(copy.buffer);
+  changed.setUint32(blockTable + grown, packed.length, true);
+  changed.setBigUint64(copy.length - 40, BigInt(index + grown), true);
+  return copy;
+}
