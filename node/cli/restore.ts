@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkRestoreOptions, checkTime, type RestoreOptions } from "../../src/config.ts";
-import { ConfigError } from "../../src/errors.ts";
+import { ConfigError, ReplicaFencedError } from "../../src/errors.ts";
 import { type RestoreOutcome, SqliteReplicator } from "../index.ts";
+import { canonicalPath } from "../platform.ts";
 import { byteSize, ProgressLine } from "../progress.ts";
 import { type Command, EXIT_FAILED, EXIT_NOTHING, EXIT_OK } from "./command.ts";
 import { openReplica } from "./replica-word.ts";
@@ -24,7 +25,8 @@ fetched. SQLite checks the result before it is put in place (--integrity, defaul
   sluice restore file:///mnt/backup/app then.db --txid 4711
 
 A time is ISO 8601 with a zone, or how long ago (-30s, -5m, -2h, -1d). States are where segments end; sluice ls shows what there is.
-A gap in the replica before the state that is asked for is an error.
+A gap in the replica before the state that is asked for is an error. Where a program replicates this database, stop it first; its
+queue, data.db-sluice beside the database, is uploaded before, and told.
 
 JSON: { restored: true, position: { txid, id }, time, bytesFetched, bytesSaved, database }, with the time of the last commit in
 ISO 8601 and how many bytes of objects were not needed because the database that is replaced had the same pages; or
@@ -45,11 +47,14 @@ ISO 8601 and how many bytes of objects were not needed because the database that
     };
     checkRestoreOptions(options);
     const store = await openReplica(replica!);
-    // The write cache belongs to a replicator that goes on; a restore alone leaves nothing but the database.
-    const cacheDir = mkdtempSync(join(tmpdir(), "sluice-restore-"));
+    const queue = queueOf(dbPath!);
     const line = new ProgressLine("restoring");
     try {
-      const replicator = await SqliteReplicator.create({ dbPath: dbPath!, replica: store, cacheDir });
+      const replicator = await SqliteReplicator.create({
+        dbPath: dbPath!,
+        replica: store,
+        cacheDir: queue.folder,
+      });
       try {
         const outcome = await replicator.restore({
           ...options,
@@ -69,15 +74,33 @@ ISO 8601 and how many bytes of objects were not needed because the database that
             : `sluice: ${dbPath} exists. Name another file, or replace it with --overwrite.`,
         );
         return missing ? EXIT_NOTHING : EXIT_FAILED;
+      } catch (error) {
+        line.clear();
+        if (error instanceof ReplicaFencedError && !queue.isTemporary)
+          console.error(
+            `sluice: ${queue.folder} holds commits that the replica does not have and cannot take. Move that folder away to ` +
+              "give them up, and restore again.",
+          );
+        throw error;
       } finally {
         await replicator.stop();
       }
     } finally {
       line.clear();
-      rmSync(cacheDir, { recursive: true, force: true });
+      if (queue.isTemporary) rmSync(queue.folder, { recursive: true, force: true });
     }
   },
 };
+
+/**
+ * A queue beside the database belongs to the program that replicates it, and has to know what happened: what waits in it goes
+ * up first. Where there is none a restore leaves nothing but the database.
+ */
+function queueOf(dbPath: string): { folder: string; isTemporary: boolean } {
+  const beside = `${canonicalPath(dbPath)}-sluice`;
+  if (existsSync(beside)) return { folder: beside, isTemporary: false };
+  return { folder: mkdtempSync(join(tmpdir(), "sluice-restore-")), isTemporary: true };
+}
 
 type Restored = RestoreOutcome & { restored: true };
 

@@ -2,7 +2,12 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type ForkedHistory, forkedHistory, hashFolder } from "../replicator/history-fixture.ts";
+import {
+  createQuietly,
+  type ForkedHistory,
+  forkedHistory,
+  hashFolder,
+} from "../replicator/history-fixture.ts";
 import { useSluice } from "./sluice.ts";
 
 const sluice = useSluice();
@@ -133,6 +138,24 @@ describe("restore", () => {
     expect(tooOld).toMatchObject({ code: 1, stdout: "" });
     expect(tooOld.stderr).toContain("transaction 7");
     expect(existsSync(join(folder, "old.db"))).toBe(false);
+  });
+
+  test("to an earlier state of a database that is replicated: its next start is told", async () => {
+    const { folder, path, url } = replica();
+    const dbPath = join(folder, "live.db");
+    for (const name of ["live.db", "live.db-sluice"])
+      cpSync(join(history.replica, "..", name), join(folder, name), {
+        recursive: true,
+        preserveTimestamps: true,
+      });
+    expect(await sluice.run(["restore", url, dbPath, "--overwrite", "--txid", "4"])).toMatchObject({
+      code: 0,
+    });
+    const before = hashFolder(path);
+    const replicator = await createQuietly({ dbPath, replica: url });
+    await expect(replicator.start()).rejects.toMatchObject({ code: "SLUICE_UNKNOWN_LOCAL_HISTORY" });
+    await replicator.stop();
+    expect(hashFolder(path)).toEqual(before);
   });
 
   test("refuses to overwrite, and does with --overwrite", async () => {
