@@ -91,6 +91,7 @@ export function expectSame(path: string, db: Database): void {
   const live = Buffer.concat(db.selectValues("SELECT data FROM sqlite_dbpage ORDER BY pgno") as Uint8Array[]);
   const copy = readFileSync(path);
   expect(copy.length).toBe(live.length);
+  expect([...copy.subarray(18, 20)]).toEqual([1, 1]); // rollback mode, for writing and for reading
   expect(withoutOwn(copy).equals(withoutOwn(live))).toBe(true);
 }
 

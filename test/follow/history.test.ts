@@ -296,6 +296,22 @@ describe("what cannot be followed", () => {
     expect(existsSync(join(old, key))).toBe(true);
     const forked = await createFollower(`file://${old}`, { dbPath: follower.path });
     expect(await startProblem(forked)).toEqual(problem("diverged"));
+    await forked.stop();
+    // It goes on: what continues the other state must not be put upon ours.
+    const before = readFileSync(follower.path);
+    const longer = await createQuietly({
+      dbPath: join(temporaryFolder(), "longer.db"),
+      replica: `file://${old}`,
+    });
+    await longer.start();
+    const further = longer.openDatabase();
+    further.exec("INSERT INTO fork VALUES(1)");
+    await longer.flush();
+    further.close();
+    await longer.stop();
+    const mixing = await createFollower(`file://${old}`, { dbPath: follower.path });
+    expect(await startProblem(mixing)).toEqual(problem("diverged"));
+    expect(readFileSync(follower.path).equals(before)).toBe(true);
   });
 
   test("a copy that somebody wrote to, whether it is being followed or not", async () => {
