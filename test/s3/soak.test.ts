@@ -32,7 +32,7 @@ describe.skipIf(server === null)("a writer whose network, disk and process fail"
     await site.suffer({ kind: "kill" });
     await site.compare();
     await site.end();
-    expect(site.figures.restores).toBe(2);
+    expect(site.figures.restores).toBe(3);
   });
 
   test.runIf(MINUTES > 0)(

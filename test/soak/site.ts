@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openStore } from "../../node/index.ts";
+import { ReplicaFollower } from "../../node/index.ts";
 import { bundle } from "../faults/bundle.ts";
 import { Random } from "../faults/random.ts";
 import { createQuietly } from "../replicator/history-fixture.ts";
@@ -74,6 +74,9 @@ export class SoakSite {
   #bucket!: Awaited<ReturnType<typeof freshBucket>>;
   #prefix = "";
   #writer: Writer | null = null;
+  #follower: ReplicaFollower | null = null;
+  /** Where the writer held still in this history. */
+  #states: { readonly txid: number; readonly hash: string }[] = [];
   #lastRow = 0;
   #seed: number;
   /** Corrupted answers may have told a lie about the replica, and a writer that believes in another stops. */
@@ -98,6 +101,7 @@ export class SoakSite {
   }
 
   async clear(): Promise<void> {
+    await this.#endFollower();
     await this.#writer?.kill();
     this.#proxy?.close();
     await this.#gateway?.stop();
@@ -114,6 +118,9 @@ export class SoakSite {
       rmSync(this.#dbPath + suffix, { recursive: true, force: true });
     this.#prefix = `soak-${this.#seed}-${++this.figures.histories}`;
     this.#lastRow = 0;
+    this.#states = [];
+    for (const suffix of ["", "-wal", "-sluice", "-follow"])
+      rmSync(join(this.#folder, `followed.db${suffix}`), { recursive: true, force: true });
   }
 
   async #live(): Promise<void> {
@@ -141,7 +148,8 @@ export class SoakSite {
     const writer = this.#running;
     this.#lastRow = writer.lastRow;
     this.figures.commits += writer.said.get("committed") ?? 0;
-    for (const word of ["error", "resync", "failed", "refused", "fenced"])
+    for (const reason of writer.resyncs) this.figures.note(`resync (${reason})`, 1, this.figures.said);
+    for (const word of ["error", "failed", "refused", "fenced"])
       this.figures.note(word, writer.said.get(word) ?? 0, this.figures.said);
     if ((writer.said.get("fenced") ?? 0) > 0 && !this.#mayBeFenced)
       throw new Error(`fenced although nobody else writes: ${writer.lastWords.join("; ")}`);
@@ -221,7 +229,7 @@ export class SoakSite {
     const still = writer.says("still");
     const stuck = this.#mayBeFenced ? writer.says("fenced") : new Promise<never>(() => undefined);
     stuck.catch(() => undefined);
-    const [word, hash, row] =
+    const [word, hash, row, txid] =
       (writer.said.get("fenced") ?? 0) > 0
         ? ["fenced"]
         : await patiently(Promise.race([still, stuck]), "be still");
@@ -233,33 +241,74 @@ export class SoakSite {
       return this.compare();
     }
     this.#mayBeFenced = false;
-    const copy = join(this.#folder, "copy.db");
-    for (const suffix of ["", "-sluice"]) rmSync(copy + suffix, { recursive: true, force: true });
-    const { bucket, prefix: _, ...s3 } = { prefix: "", ...this.#bucket };
-    const direct = {
-      s3Bucket: bucket,
-      s3Prefix: this.#prefix,
-      s3: { ...s3, endpoint: this.#gateway.endpoint },
-    };
-    const replicator = await createQuietly({ dbPath: copy, replica: await openStore(direct) });
-    const outcome = await replicator.restore({ integrityCheck: "full" }).finally(() => replicator.stop());
-    if (!outcome.restored) throw new Error(`nothing was restored: ${outcome.reason}`);
-    const bytes = readFileSync(copy);
-    const restored = createHash("sha256").update(bytes).digest("hex");
-    if (restored !== hash) throw new Error(`the replica at row ${row} differs from the database`);
-    const verdict = execFileSync("sqlite3", [copy, "PRAGMA integrity_check"], { encoding: "utf8" });
+    const copy = await this.#restored("copy.db", {});
+    if (copy.hash !== hash) throw new Error(`the replica at row ${row} differs from the database`);
+    const verdict = execFileSync("sqlite3", [copy.path, "PRAGMA integrity_check"], { encoding: "utf8" });
     if (verdict !== "ok\n") throw new Error(verdict);
-    this.figures.restores += 1;
-    this.figures.restoredBytes += bytes.length;
+    if (this.#states.length > 0) {
+      const earlier = this.random.pick(this.#states);
+      const { hash } = await this.#restored("earlier.db", { txid: earlier.txid });
+      if (hash !== earlier.hash) throw new Error(`transaction ${earlier.txid} is not restored as it was`);
+    }
+    this.#states.push({ txid: Number(txid), hash: hash! });
+    await this.#compareFollower(Number(txid), contentOf(copy.path));
     if (statSync(this.#dbPath).size > LARGE_BYTES) {
       await this.#kill();
+      await this.#endFollower();
       this.#beginHistory();
       return this.#live();
     }
     writer.tell("go");
   }
 
+  /** Past the proxy: what stands in the store is judged, not the way there. */
+  async #restored(name: string, at: { txid?: number }): Promise<{ path: string; hash: string }> {
+    const path = join(this.#folder, name);
+    for (const suffix of ["", "-sluice"]) rmSync(path + suffix, { recursive: true, force: true });
+    const replicator = await createQuietly({ dbPath: path, ...this.#location(this.#gateway.endpoint) });
+    const options = { integrityCheck: "full", ...at } as const;
+    const outcome = await replicator.restore(options).finally(() => replicator.stop());
+    if (!outcome.restored) throw new Error(`nothing was restored: ${outcome.reason}`);
+    const bytes = readFileSync(path);
+    this.figures.restores += 1;
+    this.figures.restoredBytes += bytes.length;
+    return { path, hash: createHash("sha256").update(bytes).digest("hex") };
+  }
+
+  #location(endpoint: string) {
+    const { bucket, region, credentials } = this.#bucket;
+    return { s3Bucket: bucket, s3Prefix: this.#prefix, s3: { region: region!, credentials, endpoint } };
+  }
+
+  /** A follower behind the same proxy comes to hold the same. One that the network drove to an error is begun again. */
+  async #compareFollower(txid: number, content: string): Promise<void> {
+    const dbPath = join(this.#folder, "followed.db");
+    for (let tries = 1; ; tries++) {
+      try {
+        if (this.#follower === null) {
+          const where = this.#location(this.#endpoint);
+          this.#follower = await ReplicaFollower.create({ ...where, dbPath, pollIntervalMs: 500 });
+          await this.#follower.start();
+        }
+        await patiently(this.#follower.waitFor({ txid }), "be followed");
+        break;
+      } catch (error) {
+        if (tries === 3) throw error;
+        this.figures.note("followers begun again", 1, this.figures.said);
+        await this.#endFollower();
+      }
+    }
+    if (contentOf(dbPath) !== content) throw new Error(`the follower at ${txid} holds something else`);
+    this.figures.note("followed states", 1, this.figures.said);
+  }
+
+  async #endFollower(): Promise<void> {
+    await this.#follower?.stop();
+    this.#follower = null;
+  }
+
   async end(): Promise<void> {
+    await this.#endFollower();
     const writer = this.#running;
     writer.tell("stop");
     const [, uploaded] = await patiently(writer.says("stopped"), "stop");
@@ -271,6 +320,11 @@ export class SoakSite {
     if (existsSync(`${this.#dbPath}-wal`) && statSync(`${this.#dbPath}-wal`).size > 0)
       throw new Error("stop() left a WAL");
   }
+}
+
+/** All that SQL sees, by the native sqlite3. */
+function contentOf(path: string): string {
+  return execFileSync("sqlite3", [path, ".timeout 10000", ".sha3sum"], { encoding: "utf8" });
 }
 
 async function patiently<T>(promise: Promise<T>, what: string): Promise<T> {

@@ -109,7 +109,8 @@ async function beStill(db: Database, replicator: SqliteReplicator, over: () => b
   await replicator.waitUntilUploaded();
   const hash = createHash("sha256");
   for (const page of db.selectValues("SELECT data FROM sqlite_dbpage")) hash.update(page as Uint8Array);
-  say("still", hash.digest("hex"), Number(db.selectValue("SELECT max(n) FROM t")));
+  const row = Number(db.selectValue("SELECT max(n) FROM t"));
+  say("still", hash.digest("hex"), row, replicator.status().uploaded);
   while (!over()) await sleep(20);
 }
 

@@ -14,6 +14,7 @@ export class Writer {
   /** The last row that it said was committed. */
   lastRow: number;
   readonly lastWords: string[] = [];
+  readonly resyncs: string[] = [];
 
   constructor(script: string, options: WriterOptions) {
     this.lastRow = options.lastRow;
@@ -43,6 +44,7 @@ export class Writer {
     this.said.set(word, (this.said.get(word) ?? 0) + 1);
     if (word === "committed") this.lastRow = Number(words[1]);
     else this.lastWords.push(line);
+    if (word === "resync") this.resyncs.push(words.slice(1).join(" "));
     if (this.lastWords.length > 10) this.lastWords.shift();
     const heard = this.#waiting.filter((each) => each.word === word);
     for (const each of heard) {
