@@ -148,6 +148,9 @@ export class SoakSite {
     const writer = this.#running;
     this.#lastRow = writer.lastRow;
     this.figures.commits += writer.said.get("committed") ?? 0;
+    for (const outcome of writer.audits) this.figures.note(`audit ${outcome}`, 1, this.figures.said);
+    // A snapshot would heal it, and nobody would see it any more.
+    if (writer.audits.includes("different")) throw new Error("the replica was not what was committed");
     for (const reason of writer.resyncs) this.figures.note(`resync (${reason})`, 1, this.figures.said);
     for (const word of ["error", "failed", "refused", "fenced"])
       this.figures.note(word, writer.said.get(word) ?? 0, this.figures.said);

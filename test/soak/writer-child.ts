@@ -49,6 +49,7 @@ async function start(): Promise<SqliteReplicator> {
     const { code = "?", kind = "" } = detail as Partial<StoreError>;
     say("error", code, kind);
   });
+  replicator.addEventListener("audit", ({ detail }) => say("audit", detail.outcome));
   replicator.addEventListener("fenced", ({ detail }) => say("fenced", detail.message));
   replicator.addEventListener("resync", ({ detail }) => say("resync", detail.reason));
   await replicator.start();

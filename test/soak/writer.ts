@@ -15,6 +15,8 @@ export class Writer {
   lastRow: number;
   readonly lastWords: string[] = [];
   readonly resyncs: string[] = [];
+  /** What its snapshots found when they were compared with the replica. */
+  readonly audits: string[] = [];
 
   constructor(script: string, options: WriterOptions) {
     this.lastRow = options.lastRow;
@@ -44,6 +46,7 @@ export class Writer {
     this.said.set(word, (this.said.get(word) ?? 0) + 1);
     if (word === "committed") this.lastRow = Number(words[1]);
     else this.lastWords.push(line);
+    if (word === "audit") this.audits.push(words[1]!);
     if (word === "resync") this.resyncs.push(words.slice(1).join(" "));
     if (this.lastWords.length > 10) this.lastWords.shift();
     const heard = this.#waiting.filter((each) => each.word === word);
