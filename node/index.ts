@@ -30,6 +30,7 @@ export { ReplicaFollower, type ReplicaFollowerConfig } from "./follower.ts";
 export { type GatewayServer, type GatewayServerOptions, serveGateway } from "./gateway-server.ts";
 export { toNodeListener } from "./node-listener.ts";
 export { openStore } from "./open-store.ts";
+export { compactReplica, pruneReplica } from "./replica-tools.ts";
 
 /** How to replicate a database in Node. */
 export interface SqliteReplicatorConfig extends CommonConfig, ReplicaLocation {

@@ -4,12 +4,12 @@ import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistory
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
+import { KnownTail } from "./known-tail.ts";
 import { lookAgain } from "./look-again.ts";
 import { plan } from "./plan.ts";
 import { listReplica, openStored } from "./replica.ts";
 import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
 import type { StartContext } from "./start.ts";
-import { checkTail } from "./tail.ts";
 
 /**
  * Whether the replica went on without us: asked at start, where `onUnknownLocal` may then decide. While the store cannot
@@ -20,7 +20,9 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
   const entries = platform.cache.entries();
   const uploaded = entries[0]?.from ?? record.cached;
   try {
-    await checkTail(store, record.lineage, uploaded, entries.length > 0, restoreOptions.signal);
+    const { codecs, clock } = platform;
+    const tail = new KnownTail({ store, lineage: record.lineage, codecs, clock });
+    await tail.require(uploaded, entries[0]?.to ?? null, restoreOptions.signal);
     await uploadBacklog(platform, store, record, restoreOptions.signal);
     return false;
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { RestorePoint } from "./choose-plan.ts";
 import { ConfigError } from "./errors.ts";
+import { LEVEL0_STAYS_MS } from "./level0-stays.ts";
 import type { RestoreProgress } from "./restore.ts";
 
 /** Where log lines go. Each method is optional. */
@@ -20,6 +21,15 @@ export interface CommonConfig {
   readonly onUnknownLocal?: "error" | "adopt-local" | "adopt-remote";
   /** Seconds between snapshots while something changes; 0: only the first and when segments outweigh it. Default 3600. */
   readonly snapshotIntervalSecs?: number;
+  /** Merge uploaded segments into larger ones, so that a restore reads tens of objects and not thousands. Default true. */
+  readonly compaction?: boolean;
+  /** Seconds of history that stay restorable; 0: nothing is ever deleted. At least 6 hours. Default 7 days. */
+  readonly retentionSecs?: number;
+  /**
+   * Seconds of history of which every segment stays; older history has the grain of 16 segments. 0: all of `retentionSecs`.
+   * At least 6 hours. Default 1 day.
+   */
+  readonly fineRetentionSecs?: number;
   /** Bytes that the write cache may hold while the store cannot be reached. Default 100 MiB. */
   readonly maxCacheSize?: number;
   /** Milliseconds from a commit until it is in the cache, at most. Default 1000. */
@@ -40,6 +50,8 @@ export interface Settings {
   readonly autoRestore: boolean;
   readonly onUnknownLocal: "error" | "adopt-local" | "adopt-remote";
   readonly snapshotIntervalSecs: number;
+  readonly compaction: boolean;
+  readonly retention: Retention | null;
   readonly maxCacheSize: number;
   readonly syncIntervalMs: number;
   readonly uploadIntervalMs: number;
@@ -84,6 +96,8 @@ export function checkSettings(
       "adopt-remote",
     ]),
     snapshotIntervalSecs: delay("snapshotIntervalSecs", 3600, 0, MAX_DELAY_MS / 1000),
+    compaction: checkBoolean("compaction", config.compaction, true),
+    retention: checkRetention(config.retentionSecs, config.fineRetentionSecs),
     maxCacheSize: delay("maxCacheSize", 100 << 20, 1 << 16, Number.MAX_SAFE_INTEGER),
     syncIntervalMs: delay("syncIntervalMs", 1000, 1),
     uploadIntervalMs: delay("uploadIntervalMs", 1000),
@@ -94,7 +108,31 @@ export function checkSettings(
   };
 }
 
-function checkSignal(field: string, signal: AbortSignal | undefined): AbortSignal | undefined {
+/** How long history stays, milliseconds; infinity: as long as there is any. */
+export interface Retention {
+  readonly retentionMs: number;
+  readonly fineRetentionMs: number;
+}
+
+/** Throws ConfigError. Null: everything stays. */
+export function checkRetention(retentionSecs: unknown, fineRetentionSecs: unknown): Retention | null {
+  const least = LEVEL0_STAYS_MS / 1000;
+  const secs = (field: string, value: unknown, fallback: number) => {
+    const checked = checkNumber(field, value, fallback, 0, Number.MAX_SAFE_INTEGER);
+    if (checked > 0 && checked < least)
+      throw new ConfigError(field, `must be at least ${least} (6 hours), or 0 to keep everything`);
+    return checked === 0 ? Number.POSITIVE_INFINITY : checked * 1000;
+  };
+  const retentionMs = secs("retentionSecs", retentionSecs, 7 * 86400);
+  const fineMs = secs("fineRetentionSecs", fineRetentionSecs, Math.min(86400, retentionMs / 1000));
+  if (Number.isFinite(fineMs) && fineMs > retentionMs)
+    throw new ConfigError("fineRetentionSecs", "must not be more than retentionSecs");
+  return Number.isFinite(retentionMs)
+    ? { retentionMs, fineRetentionMs: Math.min(fineMs, retentionMs) }
+    : null;
+}
+
+export function checkSignal(field: string, signal: AbortSignal | undefined): AbortSignal | undefined {
   // By its shape: one of another realm is one too.
   if (signal === undefined || typeof signal?.throwIfAborted === "function") return signal;
   throw new ConfigError(field, "must be an AbortSignal");
@@ -117,6 +155,9 @@ export const commonFields = [
   "autoRestore",
   "onUnknownLocal",
   "snapshotIntervalSecs",
+  "compaction",
+  "retentionSecs",
+  "fineRetentionSecs",
   "maxCacheSize",
   "syncIntervalMs",
   "uploadIntervalMs",

@@ -155,6 +155,11 @@ export class Drainer {
     return this.#pins.has(pin);
   }
 
+  /** The transactions of the positions that are pinned. */
+  get pinned(): number[] {
+    return [...this.#pins].map(({ txid }) => txid);
+  }
+
   /** What is cached behind a transaction is to be dropped, and pinned positions with it. */
   dropBehind(txid: number): void {
     for (const pin of this.#pins) if (pin.txid > txid) this.#pins.delete(pin);

@@ -11,6 +11,8 @@ export const loadUpkeep = () => load(() => import("./upkeep.ts"));
 /** Where nothing recorded here proves how the local database continues its replica. */
 export const loadUnproven = () => load(() => import("./start-unproven.ts"));
 export const loadAdopt = () => load(() => import("./adopt.ts"));
+/** Once something was uploaded. */
+export const loadHousekeeping = () => load(() => import("./housekeeping-chunk.ts"));
 export const loadRestore = () => load(() => import("./restore-database.ts"));
 
 /** Throws CodeUnavailableError. */

@@ -2,7 +2,7 @@ import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { openObject } from "./format/decode.ts";
-import { formatVersion } from "./format/header.ts";
+import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import type { Interruption } from "./interruption.ts";
 import { mergeSegments } from "./merge.ts";
@@ -10,7 +10,6 @@ import type { Clock } from "./platform.ts";
 
 /** Segments that one merge takes: it holds an index and a block of each. */
 const MERGE_AT_ONCE = 64;
-const MERGE_LEVEL = 3;
 
 export interface BacklogContext {
   readonly cache: WriteCache;
@@ -44,19 +43,17 @@ export async function mergeBacklog(
   const last = segments.at(-1)!.header;
   const append = interruption.watch(cache.append(entries));
   try {
-    const { id, size } = await mergeSegments(
-      segments,
-      {
-        ...last,
-        format: formatVersion,
-        from,
-        created: Math.max(clock.now(), last.created),
-        commits: { first: segments[0]!.header.commits.first, last: last.commits.last },
-      },
-      codecs,
-      MERGE_LEVEL,
-      (chunk) => append.write(chunk),
-    );
+    const header: ObjectHeader = {
+      ...last,
+      format: formatVersion,
+      from,
+      created: Math.max(clock.now(), last.created),
+      commits: { first: segments[0]!.header.commits.first, last: last.commits.last },
+    };
+    const merge = mergeSegments(segments, header, codecs);
+    let step = await merge.next();
+    for (; !step.done; step = await merge.next()) await append.write(step.value);
+    const { id, size } = step.value;
     const to = { txid: last.to.txid, id };
     const next = { ...record, cached: to };
     fault("merge:before-commit");

@@ -1,5 +1,6 @@
 // What both entries export besides their own SqliteReplicator.
 export type { CacheEntry } from "./cache/write-cache.ts";
+export type { CompactProgress } from "./compact.ts";
 export type { CommonConfig, Logger, RestoreOptions } from "./config.ts";
 export * from "./errors.ts";
 export type {
@@ -14,6 +15,8 @@ export type {
   WalEvent,
 } from "./events.ts";
 export type { Position } from "./format/position.ts";
+export type { CompactOptions, CompactReport, PruneOptions, PruneReport } from "./housekeeping.ts";
+export type { PruneProgress } from "./prune.ts";
 export type { RestoreProgress } from "./restore.ts";
 export type { RestoreOutcome } from "./restore-database.ts";
 export type { ReplicationStatus } from "./status.ts";

@@ -62,15 +62,13 @@ export async function* parseSegments(objects: AsyncIterable<ObjectInfo>): AsyncG
   }
 }
 
-/** The level-0 segment that begins with `minTxid`, or null. One request. */
-export async function findSegment(
+/** An object as a listing has it, or null. One request. */
+export async function findObject(
   store: ObjectStore,
-  minTxid: number,
   key: string,
   signal?: AbortSignal,
-): Promise<SegmentInfo | null> {
-  for await (const info of store.list(key, { ...(signal && { signal }) }))
-    if (info.key === key) return { ...info, level: 0, minTxid, maxTxid: null };
+): Promise<ObjectInfo | null> {
+  for await (const info of store.list(key, { ...(signal && { signal }) })) if (info.key === key) return info;
   return null;
 }
 

@@ -6,6 +6,9 @@ import type { AuditEvent, ReplicatorEvents } from "./events.ts";
 import { fault } from "./faults.ts";
 import type { Position } from "./format/position.ts";
 import { RestartGate } from "./gate.ts";
+import { HousekeepingTask } from "./housekeeping-task.ts";
+import { KnownTail } from "./known-tail.ts";
+import { leave } from "./leave.ts";
 import { loadUpkeep } from "./load.ts";
 import { Loop, type Task } from "./loop.ts";
 import { OverflowTask } from "./overflow-task.ts";
@@ -13,16 +16,12 @@ import type { Platform } from "./platform.ts";
 import { ResyncTask } from "./resync-task.ts";
 import { SnapshotTask } from "./snapshot-task.ts";
 import type { Started } from "./start.ts";
-import type { ReplicationStatus } from "./status.ts";
+import { type ReplicationStatus, runningStatus } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import type { SnapshotContext } from "./take-snapshot.ts";
 import { UploadTask } from "./upload-task.ts";
 import type { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
-
-const NOT_PLAIN =
-  "replication has ended, but the database is still in WAL mode: a connection is open, or its commits could be neither " +
-  "cached nor marked for a resync. Start again, then detach().";
 
 /** Bytes of WAL that may wait for a cache that fails, before a resync is marked and the WAL may be restarted. */
 const WAL_LIMIT = 64 << 20;
@@ -39,8 +38,8 @@ export interface ReplicationOptions {
 }
 
 /**
- * What runs between `start` and `stop`: the watermarks, and one loop of tasks (drain, overflow, upload, snapshot, resync)
- * that says when each is due. How each is done stands in the file of its name.
+ * What runs between `start` and `stop`: the watermarks, and one loop of tasks (drain, overflow, upload, snapshot, resync,
+ * housekeeping) that says when each is due. How each is done stands in the file of its name.
  */
 export class Replication {
   readonly #o: ReplicationOptions;
@@ -53,6 +52,7 @@ export class Replication {
   /** What taking and checking a state of the database needs. */
   readonly #pinning: SnapshotContext;
   readonly #snapshots: SnapshotTask;
+  readonly #housekeeping: HousekeepingTask;
   readonly #ending = new AbortController();
   /** Since when a commit waits to be drained; null when none does. */
   #commitAt: number | null = null;
@@ -94,9 +94,9 @@ export class Replication {
     });
     const { lineage, writer } = record;
     const claim = { version: 1, lineage, writer, created: clock.now() } as const;
+    const tail = new KnownTail({ store, lineage, codecs, clock });
     this.#uploads = new UploadTask({
-      context: { store, cache, codecs, claim, claimed: false },
-      clock,
+      context: { store, cache, codecs, clock, tail, claim, claimed: false },
       intervalMs: settings.uploadIntervalMs,
       signal,
       merge: () => this.#mergeBacklog(),
@@ -127,7 +127,21 @@ export class Replication {
       intervalMs: settings.snapshotIntervalSecs * 1000,
       signal,
       paused: () => this.#uploads.fenced !== null || this.#drainer.record.resync !== undefined,
-      onTaken: ({ key, position, pageCount }) => emit("snapshot", { key, position, pages: pageCount }),
+      onTaken: ({ key, position, pageCount }) => {
+        this.#housekeeping.snapshotTaken();
+        emit("snapshot", { key, position, pages: pageCount });
+      },
+      onFailed: fail,
+    });
+    this.#housekeeping = new HousekeepingTask({
+      platform,
+      store,
+      lineage,
+      compaction: settings.compaction,
+      retention: settings.retention,
+      signal,
+      paused: () => this.#uploads.fenced !== null,
+      pinned: () => this.#drainer.pinned,
       onFailed: fail,
     });
     const failed = (error: unknown) => fail(error);
@@ -161,7 +175,14 @@ export class Replication {
       },
       onFailed: fail,
     });
-    this.#loop = new Loop(clock, [this.#drains, overflows, this.#uploads, this.#snapshots, this.#resyncs]);
+    this.#loop = new Loop(clock, [
+      this.#drains,
+      overflows,
+      this.#uploads,
+      this.#snapshots,
+      this.#resyncs,
+      this.#housekeeping,
+    ]);
     database.policy = this.#gate;
   }
 
@@ -189,6 +210,7 @@ export class Replication {
 
   #noteUploaded(entry: CacheEntry, key: string): void {
     this.#snapshots.uploaded(entry);
+    this.#housekeeping.uploaded(entry, key);
     this.#o.emit("upload", { key, position: entry.to, size: entry.size });
   }
 
@@ -327,30 +349,17 @@ export class Replication {
 
   status(): ReplicationStatus {
     const { platform, started } = this.#o;
-    const entries = platform.cache.entries();
-    const { captured } = started.capture;
-    const newest = this.#snapshots.newest;
-    const oldest = entries[0]?.time ?? started.capture.pendingSince;
-    return {
-      state: this.#uploads.fenced
-        ? "fenced"
-        : this.#drainer.record.resync === undefined
-          ? "running"
-          : "resync",
-      captured: captured.txid,
-      cached: this.#drainer.record.cached.txid,
-      uploaded: this.#uploaded,
-      pendingSegments: entries.length,
-      pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
-      oldestUnuploadedAgeMs: oldest === null ? 0 : Math.max(0, platform.clock.now() - oldest),
-      lastSnapshot: newest && { txid: newest.txid, time: newest.time },
+    return runningStatus({
+      cache: platform.cache,
+      now: platform.clock.now(),
+      capture: started.capture,
+      record: this.#drainer.record,
+      uploads: this.#uploads,
+      lastSnapshot: this.#snapshots.newest,
       lastAudit: this.#lastAudit,
-      lastUploadTime: this.#uploads.lastUploadTime,
-      failedUploads: this.#uploads.failures,
-      walFrames: captured.wal?.frame ?? 0,
-      storeCapabilities: this.#uploads.capabilities,
-      lastError: this.#lastError === null ? null : String(this.#lastError),
-    };
+      deletionRefused: this.#housekeeping.refused,
+      lastError: this.#lastError,
+    });
   }
 
   /** Flushes within the time limit, ends the loop, and leaves one plain file where that is possible. */
@@ -371,31 +380,17 @@ export class Replication {
     this.#uploads.end(stopped());
     await Promise.allSettled([this.#loop.end(), ...this.#verifying]);
     while (this.#drainer.busy) await this.#drainer.settled();
-    await this.#leave(detach);
-  }
-
-  async #leave(detach: boolean): Promise<void> {
-    const { platform, database, started } = this.#o;
-    const { local, capture } = started;
-    const settled = this.#drainer.record.resync === undefined && capture.broken === null;
-    fault("stop:before-checkpoint");
-    // Who detaches wants the plain file, also of commits that only a resync can make up for: the gate marks that first.
-    if (detach) this.#gate.abandon();
-    const plain = !this.connected && (settled || detach) && local.checkpoint("TRUNCATE") && !capture.pending;
-    if (!plain) {
-      // Connections stay open, or commits wait: the WAL stays as it is, and the gate marks a resync before it goes.
-      this.#gate.abandon();
-      local.close();
-      if (detach) throw new StateError(NOT_PLAIN);
-      return;
-    }
-    fault("stop:after-checkpoint");
-    database.capture = null;
-    if (detach) local.control.exec("PRAGMA journal_mode=delete");
-    local.close();
-    const fingerprint = detach ? null : platform.fingerprint();
-    fault("stop:before-record");
-    await platform.cache.savePosition({ ...this.#drainer.record, wal: null, fingerprint });
+    await leave(
+      {
+        platform,
+        database: this.#o.database,
+        started: this.#o.started,
+        gate: this.#gate,
+        drainer: this.#drainer,
+        connected: this.connected,
+      },
+      detach,
+    );
   }
 }
 

@@ -280,6 +280,7 @@ function statusBeforeStart({ cache }: Platform, record: PositionRecord | null): 
     failedUploads: 0,
     walFrames: 0,
     storeCapabilities: null,
+    deletionRefused: false,
     lastError: null,
   };
 }

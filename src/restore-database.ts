@@ -4,6 +4,7 @@ import { BrokenReplicaError, LocalDatabaseError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { Position } from "./format/position.ts";
+import { KnownTail } from "./known-tail.ts";
 import type { Platform } from "./platform.ts";
 import { findClaim } from "./replica.ts";
 import type { StartContext } from "./start.ts";
@@ -88,7 +89,7 @@ export async function restoreDatabase(
   return { outcome, record: next };
 }
 
-/** Uploads everything that the cache holds, in order. */
+/** Uploads everything that the cache holds, in order, where no other writer went on. Throws what `uploadHead` throws. */
 export async function uploadBacklog(
   platform: Platform,
   store: StartContext["store"],
@@ -96,8 +97,10 @@ export async function uploadBacklog(
   signal?: AbortSignal,
 ): Promise<void> {
   const { cache, codecs, clock } = platform;
-  const claim = { version: 1, lineage: record.lineage, writer: record.writer, created: clock.now() } as const;
-  const context = { store, cache, codecs, claim, claimed: false };
+  const { lineage, writer } = record;
+  const claim = { version: 1, lineage, writer, created: clock.now() } as const;
+  const tail = new KnownTail({ store, lineage, codecs, clock });
+  const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   for (let head = cache.entries()[0]; head !== undefined; head = cache.entries()[0])
     await uploadHead(context, head, signal);
 }

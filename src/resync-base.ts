@@ -27,7 +27,7 @@ export async function readResyncBase(
   codecs: Codecs,
   signal: AbortSignal,
 ): Promise<ResyncBase> {
-  await checkTail(store, lineage, end, false, signal);
+  await checkTail({ store, lineage, codecs }, end, null, signal);
   return lookAgain(async () => {
     const listing = await listReplica(store, signal);
     if (listing.snapshots.length === 0)

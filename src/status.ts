@@ -1,5 +1,8 @@
 import type { Audit } from "./audit.ts";
+import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
+import type { UploadTask } from "./upload-task.ts";
+import type { Capture } from "./vfs/capture.ts";
 
 /** Where a replicator stands. Every field is true at the moment of the call. */
 export interface ReplicationStatus {
@@ -32,7 +35,47 @@ export interface ReplicationStatus {
   readonly walFrames: number;
   /** Null until the store was asked. */
   readonly storeCapabilities: StoreCapabilities | null;
+  /** The credentials do not allow to delete what retention no longer keeps: all works, and everything stays. */
+  readonly deletionRefused: boolean;
   readonly lastError: string | null;
+}
+
+interface Running {
+  readonly cache: Pick<WriteCache, "entries">;
+  readonly now: number;
+  readonly capture: Pick<Capture, "captured" | "pendingSince">;
+  readonly record: PositionRecord;
+  readonly uploads: Pick<UploadTask, "fenced" | "lastUploadTime" | "failures" | "capabilities">;
+  readonly lastSnapshot: { readonly txid: number; readonly time: number } | null;
+  readonly lastAudit: ReplicationStatus["lastAudit"];
+  readonly deletionRefused: boolean;
+  readonly lastError: unknown;
+}
+
+/** Between `start` and `stop`. */
+export function runningStatus(running: Running): ReplicationStatus {
+  const { cache, now, capture, record, uploads, lastSnapshot, lastAudit, deletionRefused, lastError } =
+    running;
+  const entries = cache.entries();
+  const { captured } = capture;
+  const oldest = entries[0]?.time ?? capture.pendingSince;
+  return {
+    state: uploads.fenced ? "fenced" : record.resync === undefined ? "running" : "resync",
+    captured: captured.txid,
+    cached: record.cached.txid,
+    uploaded: (entries[0]?.from ?? record.cached).txid,
+    pendingSegments: entries.length,
+    pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
+    oldestUnuploadedAgeMs: oldest === null ? 0 : Math.max(0, now - oldest),
+    lastSnapshot: lastSnapshot && { txid: lastSnapshot.txid, time: lastSnapshot.time },
+    lastAudit,
+    lastUploadTime: uploads.lastUploadTime,
+    failedUploads: uploads.failures,
+    walFrames: captured.wal?.frame ?? 0,
+    storeCapabilities: uploads.capabilities,
+    deletionRefused,
+    lastError: lastError === null ? null : String(lastError),
+  };
 }
 
 /** One line for logs and people. */

@@ -1,6 +1,6 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
 import { ReplicaFencedError, StoreError } from "./errors.ts";
-import { findSegment, openStored } from "./replica.ts";
+import { findObject, openStored } from "./replica.ts";
 import type { UploadContext } from "./upload.ts";
 
 /** The object under `key` is the entry itself, from an earlier try whose answer was lost. */
@@ -10,7 +10,7 @@ export async function requireOurs(
   key: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  const info = await findSegment(store, entry.from.txid + 1, key, signal);
+  const info = await findObject(store, key, signal);
   if (info === null) throw new StoreError("unavailable", `${key} exists but is not listed`, { key });
   const standing = await openStored(store, info, codecs, signal);
   if (standing.id === entry.to.id) return;

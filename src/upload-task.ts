@@ -1,25 +1,16 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
-import { loadUpkeep } from "./load.ts";
 import type { Task } from "./loop.ts";
-import type { Clock } from "./platform.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
 import { ensureClaim, type UploadContext, uploadHead } from "./upload.ts";
 import { Waiters } from "./waiters.ts";
-
-/**
- * Milliseconds after which the end of the chain is looked at again before anything is uploaded: half of the shortest time
- * that level 0 is kept, since a key that retention deleted is free again (DESIGN: "Upload").
- */
-const TAIL_CHECK_MS = 12 * 3600 * 1000;
 
 /** Entries from which on a merge saves requests: the head is sent as it is, and the merged one. */
 const MERGE_FROM = 2;
 
 export interface UploadTaskOptions {
   readonly context: UploadContext;
-  readonly clock: Clock;
   readonly intervalMs: number;
   readonly signal: AbortSignal;
   /** Several entries wait, and nobody for them: makes fewer of them. */
@@ -39,8 +30,8 @@ export class UploadTask implements Task {
   lastUploadTime: number | null = null;
   failures = 0;
   capabilities: StoreCapabilities | null = null;
-  /** When the chain's end in the store was last known to be ours. */
-  #tailKnownAt = Number.NEGATIVE_INFINITY;
+  /** The end of the chain is to be looked at, whether or not anything waits. */
+  #look = true;
   fenced: ReplicaFencedError | null = null;
 
   constructor(options: UploadTaskOptions) {
@@ -75,7 +66,8 @@ export class UploadTask implements Task {
 
   /** The end of the chain is looked at before anything else. */
   forgetTail(): void {
-    this.#tailKnownAt = Number.NEGATIVE_INFINITY;
+    this.#o.context.tail.forget();
+    this.#look = true;
   }
 
   /** Nothing will be uploaded any more. */
@@ -86,38 +78,30 @@ export class UploadTask implements Task {
 
   due(): number | null {
     if (this.fenced !== null) return null;
-    const now = this.#o.clock.now();
-    if (this.#tailKnownAt === Number.NEGATIVE_INFINITY) return now;
+    const now = this.#o.context.clock.now();
+    if (this.#look) return now;
     if (this.#o.context.cache.entries().length === 0) return null;
     return this.awaited ? now : this.#notBefore;
   }
 
   async run(): Promise<void> {
-    const { context, clock, signal, intervalMs, merge, onUploaded } = this.#o;
+    const { context, signal, intervalMs, merge, uploaded, onUploaded } = this.#o;
+    const { clock, tail } = context;
     if (this.fenced !== null) throw this.fenced;
-    if (clock.now() - this.#tailKnownAt > TAIL_CHECK_MS) await this.#checkTail();
+    if (this.#look) await tail.require(uploaded(), context.cache.entries()[0]?.to ?? null, signal);
+    this.#look = false;
     if (context.cache.entries().length === 0) return;
     if (!this.awaited && context.cache.entries().length > MERGE_FROM) await merge();
     this.capabilities ??= await context.store.capabilities({ signal });
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
       const key = await uploadHead(context, head, signal);
       this.lastUploadTime = clock.now();
-      this.#tailKnownAt = this.lastUploadTime;
       this.failures = 0;
       onUploaded(head, key);
       this.#waiters.settle(head.to.txid);
       this.#impatient.settle(head.to.txid);
     }
     this.#notBefore = clock.now() + intervalMs;
-  }
-
-  async #checkTail(): Promise<void> {
-    const { context, clock, signal, uploaded } = this.#o;
-    const at = clock.now();
-    const { checkTail } = await loadUpkeep();
-    const pending = context.cache.entries().length > 0;
-    await checkTail(context.store, context.claim.lineage, uploaded(), pending, signal);
-    this.#tailKnownAt = at;
   }
 
   failed(error: unknown): boolean {

@@ -4,7 +4,9 @@ import { ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { segmentKey } from "./format/keys.ts";
+import type { KnownTail } from "./known-tail.ts";
 import { loadUpkeep } from "./load.ts";
+import type { Clock } from "./platform.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /** What an upload works with. */
@@ -12,6 +14,8 @@ export interface UploadContext {
   readonly store: ObjectStore;
   readonly cache: WriteCache;
   readonly codecs: Codecs;
+  readonly clock: Clock;
+  readonly tail: KnownTail;
   /** Ours, known to stand in the store once `claimed` is true. */
   readonly claim: Claim;
   claimed: boolean;
@@ -22,7 +26,8 @@ export interface UploadContext {
 /**
  * Ships the head of the cache: claim the prefix, create the object under the key that its first transaction fixes, and
  * only then let go of the local copy. After an unclear failure the same bytes are sent again, so a key that is taken is
- * either our own earlier try or another writer's segment: its id tells.
+ * either our own earlier try or another writer's segment: its id tells. A key that is free was never taken, if the end of
+ * the chain was looked at not long before the answer; a machine may sleep in between, so that is asked again then.
  *
  * Throws ReplicaFencedError when another writer was there first, StoreError otherwise.
  */
@@ -31,9 +36,16 @@ export async function uploadHead(
   entry: CacheEntry,
   signal?: AbortSignal,
 ): Promise<string> {
+  const { clock, tail } = context;
   const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
-  if (context.landed !== entry) await send(context, entry, key, signal);
-  context.landed = entry;
+  if (context.landed !== entry) {
+    await tail.require(entry.from, entry.to, signal);
+    const at = clock.now();
+    await send(context, entry, key, signal);
+    await tail.require(entry.from, entry.to, signal);
+    tail.confirm(at);
+    context.landed = entry;
+  }
   fault("upload:before-ack");
   await context.cache.ack(entry);
   fault("upload:after-ack");

@@ -2,12 +2,14 @@ import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
 import { ConfigError, SluiceError, StoreError } from "../../src/errors.ts";
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Options } from "./command.ts";
+import { compact } from "./compact.ts";
 import { demo } from "./demo.ts";
 import { destroy } from "./destroy.ts";
 import { follow } from "./follow.ts";
 import { gateway } from "./gateway.ts";
 import { inspect } from "./inspect.ts";
 import { ls } from "./ls.ts";
+import { prune } from "./prune.ts";
 import { restore } from "./restore.ts";
 import { status } from "./status.ts";
 import { verify } from "./verify.ts";
@@ -18,6 +20,8 @@ const commands: Readonly<Record<string, Command>> = {
   inspect,
   verify,
   status,
+  compact,
+  prune,
   destroy,
   follow,
   gateway,

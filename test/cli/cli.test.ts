@@ -54,6 +54,8 @@ describe("usage", () => {
       "inspect",
       "verify",
       "status",
+      "compact",
+      "prune",
       "destroy",
       "follow",
       "gateway",

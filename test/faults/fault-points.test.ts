@@ -20,6 +20,8 @@ const restoring: Scenario = { prepare: (history) => history.loseDatabase(true) }
 const restoringBesideCache: Scenario = { prepare: (history) => history.loseDatabase(false) };
 const changed: Scenario = { prepare: (history) => history.changeDatabase(), resyncs: true };
 const checkpointing: Scenario = { run: { config: { checkpointPages: 1 } } };
+/** Enough segments to be merged, and snapshots to be thinned. */
+const tending: Scenario = { run: { transactions: 160, config: { syncIntervalMs: 1, uploadIntervalMs: 0 } } };
 const stopping: Scenario = { run: { transactions: 2 } };
 const overflowing: Scenario = {
   run: {
@@ -46,6 +48,8 @@ const scenarios: Record<string, Scenario> = {
   "cache:after-rename": writing,
   "cache:before-ack-sync": writing,
   "cache:before-rename": writing,
+  "compact:after-put": tending,
+  "compact:before-put": tending,
   "drain:after-checkpoint": checkpointing,
   "drain:after-commit": writing,
   "drain:before-checkpoint": checkpointing,
@@ -55,6 +59,8 @@ const scenarios: Record<string, Scenario> = {
   "merge:before-commit": overflowing,
   "overflow:after-drop": overflowingBehindHead,
   "overflow:after-mark": overflowingBehindHead,
+  "prune:after-delete": tending,
+  "prune:before-delete": tending,
   "restore:after-rename": restoring,
   "restore:before-finish": restoring,
   "restore:before-page-one": restoring,

@@ -125,9 +125,7 @@ export async function compactByHand(
     commits: { first: first.header.commits.first, last: last.header.commits.last },
   };
   const chunks: Uint8Array[] = [];
-  await mergeSegments(opened, header, codecs, 3, (chunk) => {
-    chunks.push(chunk.slice());
-  });
+  for await (const chunk of mergeSegments(opened, header, codecs)) chunks.push(chunk);
   await store.put(segmentKey(level + 1, first.from!.txid + 1, last.to.txid), Buffer.concat(chunks));
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { linkSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
@@ -33,7 +33,12 @@ async function replicate(sqlite3: Sqlite3Static, folder: string, pageSize: numbe
   plain.close();
   const replica = join(folder, "replica");
   const store = new DirectoryStore(pathToFileURL(replica));
-  const { replicator, complaints } = await quietReplicator({ dbPath, replica: store, sqlite3 });
+  const { replicator, complaints } = await quietReplicator({
+    dbPath,
+    replica: store,
+    sqlite3,
+    retentionSecs: 0, // every snapshot stays
+  });
   await replicator.start();
   await replicator.snapshot();
   const connections = [replicator.openDatabase(), replicator.openDatabase()];
@@ -56,13 +61,18 @@ async function replicate(sqlite3: Sqlite3Static, folder: string, pageSize: numbe
 
 /** A replica as it was when the store held everything up to `txid`. */
 function linkReplica(replica: string, to: string, txid: number, firstSnapshotOnly: boolean): void {
-  for (const part of ["snapshots", "wal/0"]) {
+  for (const part of ["snapshots", "wal/0", "wal/1"]) {
     mkdirSync(join(to, part), { recursive: true });
+    if (!existsSync(join(replica, part))) continue;
     const keys = readdirSync(join(replica, part)).sort();
     for (const key of part === "snapshots" && firstSnapshotOnly ? keys.slice(0, 1) : keys)
-      if (basename(key).slice(0, 16) <= txidToHex(txid))
-        linkSync(join(replica, part, key), join(to, part, key));
+      if (lastTxidOf(key) <= txidToHex(txid)) linkSync(join(replica, part, key), join(to, part, key));
   }
+}
+
+/** As far as its name tells: at level 0 the first one. */
+function lastTxidOf(key: string): string {
+  return basename(key).split(".")[0]!.slice(-16);
 }
 
 describe.each([512, 4096, 65536])("zstd and sqlite3 alone, pages of %i bytes", (pageSize) => {

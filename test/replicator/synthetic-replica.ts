@@ -116,7 +116,7 @@ export class SyntheticReplica {
       commits: { first: first.header.commits.first, last: last.header.commits.last },
     };
     const chunks: Uint8Array[] = [];
-    await mergeSegments(readers, header, codecs, 3, (chunk) => void chunks.push(chunk));
+    for await (const chunk of mergeSegments(readers, header, codecs)) chunks.push(chunk);
     const [from, to] = [first.from!.txid, last.to.txid];
     return this.#put({ key: segmentKey(level, from + 1, to), level, from, to }, Buffer.concat(chunks));
   }
@@ -125,7 +125,7 @@ export class SyntheticReplica {
   async encodeAgain(reader: ObjectReader): Promise<Uint8Array> {
     const chunks: Uint8Array[] = [];
     const header = { ...reader.header, writer: lineage };
-    await mergeSegments([reader], header, codecs, 9, (chunk) => void chunks.push(chunk));
+    for await (const chunk of mergeSegments([reader], header, codecs)) chunks.push(chunk);
     return Buffer.concat(chunks);
   }
 

@@ -78,7 +78,7 @@ async function merge(objects: Objects, first: number, last: number): Promise<Uin
   const newest = parts.at(-1)!;
   const header: ObjectHeader = { ...newest.header, from: parts[0]!.from, to: newest.to };
   const chunks: Uint8Array[] = [];
-  await mergeSegments(parts, header, codecs, 3, (chunk) => void chunks.push(chunk.slice()));
+  for await (const chunk of mergeSegments(parts, header, codecs)) chunks.push(chunk);
   return new Uint8Array(Buffer.concat(chunks));
 }
 

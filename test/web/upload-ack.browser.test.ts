@@ -1,6 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { SideFile } from "../../src/cache/side-file.ts";
 import { StagedCache } from "../../src/cache/staged-cache.ts";
+import { KnownTail } from "../../src/known-tail.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { uploadHead } from "../../src/upload.ts";
 import { systemClock } from "../../web/clock.ts";
@@ -29,7 +30,9 @@ test("an entry whose acknowledgement failed, although it took place, is not need
   await append(cache, 1, 2);
   await cache.readRange(entryOf(1, 2), 0, 1);
   const claim = { version: 1, lineage: "a".repeat(32), writer: "b".repeat(32), created: 1 } as const;
-  const context = { store: new MemoryStore(), cache, codecs, claim, claimed: false };
+  const [store, clock] = [new MemoryStore(), systemClock];
+  const tail = new KnownTail({ store, lineage: claim.lineage, codecs, clock });
+  const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   const [head] = cache.entries();
   faultTransactions((count) => (count < 2 ? FAULTS["is lost after it took place"] : undefined));
   await expect(uploadHead(context, head!)).rejects.toMatchObject({ code: "SLUICE_CACHE" });

@@ -1,0 +1,69 @@
+import type { Compactor } from "./compact.ts";
+import { type SluiceError, StoreError } from "./errors.ts";
+import { pass } from "./housekeeping.ts";
+import type { HousekeepingTaskOptions } from "./housekeeping-task.ts";
+import type { SegmentInfo } from "./replica.ts";
+
+/** What a writer's housekeeping knows of its replica from one run to the next. See `HousekeepingTask` for when. */
+export class Housekeeper {
+  readonly #o: HousekeepingTaskOptions;
+  /** With the part of the replica that decides what comes next; null where that is not known. */
+  #compactor: Compactor | null = null;
+  /** Problems that were reported: they stay, and each listing finds them again. */
+  readonly #told = new Set<string>();
+  refused = false;
+
+  constructor(options: HousekeepingTaskOptions) {
+    this.#o = options;
+  }
+
+  get knowsReplica(): boolean {
+    return this.#compactor !== null;
+  }
+
+  /** Segments that wait to be merged. */
+  get waiting(): number {
+    return this.#compactor === null ? 0 : this.#compactor.levels[0]!.length;
+  }
+
+  /** Lists the replica, merges what can be merged, and deletes what need not stay. */
+  async list(): Promise<void> {
+    const { platform, store, lineage, compaction, retention, signal, pinned } = this.#o;
+    const { codecs, clock } = platform;
+    this.#compactor = null;
+    const { compactor, outcome } = await pass(
+      { codecs, clock, store, lineage, signal },
+      {
+        compact: compaction,
+        retention: this.refused ? null : retention && { ...retention, pinned: pinned() },
+      },
+    );
+    this.refused ||= outcome.refused;
+    this.#settle(compactor, outcome.problems);
+  }
+
+  /** Merges by what is known, and what was uploaded since. */
+  async merge(uploaded: readonly SegmentInfo[]): Promise<void> {
+    const compactor = this.#compactor!;
+    this.#compactor = null;
+    for (const segment of uploaded) compactor.add(segment);
+    try {
+      await compactor.run();
+    } catch (error) {
+      // Another one merged and deleted what was known here.
+      if (error instanceof StoreError && error.kind === "not-found") return this.list();
+      throw error;
+    }
+    this.#settle(compactor, []);
+  }
+
+  #settle(compactor: Compactor, problems: readonly SluiceError[]): void {
+    for (const problem of [...compactor.problems, ...problems])
+      if (!this.#told.has(problem.message)) {
+        this.#told.add(problem.message);
+        this.#o.onFailed(problem);
+      }
+    compactor.trim();
+    this.#compactor = compactor;
+  }
+}

@@ -1,0 +1,200 @@
+import { describe, expect, onTestFinished, test } from "vitest";
+import { StoreError } from "../../src/errors.ts";
+import { armFaults } from "../../src/faults.ts";
+import { compact, type PruneOptions, pruneReplica } from "../../src/housekeeping.ts";
+import { MemoryStore } from "../../src/store/memory-store.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
+import { codecs } from "../format/objects.ts";
+import { Chain, memoryReplica, type TestClock } from "./chain.ts";
+
+const HOUR_MS = 3600 * 1000;
+const DAY_MS = 24 * HOUR_MS;
+
+async function count(store: ObjectStore, prefix: string): Promise<number> {
+  let found = 0;
+  for await (const _ of store.list(prefix)) found += 1;
+  return found;
+}
+
+/** One upload a minute or so for some days, a snapshot every six hours. `tend` is called every `everyHours`. */
+async function history(
+  store: MemoryStore,
+  clock: TestClock,
+  hours: number,
+  tend: (chain: Chain) => Promise<void>,
+  everyHours = 2,
+): Promise<Chain> {
+  const chain = new Chain(store, clock);
+  await chain.claim();
+  await chain.snapshotOfNothing();
+  for (let hour = 0; hour < hours; hour++) {
+    await chain.writeMany(12);
+    clock.time += HOUR_MS - 12_000;
+    if (hour % 6 === 0) await chain.snapshot();
+    if (hour % everyHours === 0) await tend(chain);
+  }
+  return chain;
+}
+
+const prune = (store: ObjectStore, clock: TestClock, options: PruneOptions = {}) =>
+  pruneReplica(store, codecs, clock, { retentionSecs: 2 * 86400, fineRetentionSecs: 6 * 3600, ...options });
+
+describe("prune", () => {
+  test("what retention promises can be restored at every step; what it does not goes", async () => {
+    const { store, clock } = memoryReplica();
+    const chain = await history(store, clock, 80, async (chain) => {
+      await compact(store, codecs, clock, {});
+      const report = await prune(store, clock);
+      expect(report).toMatchObject({ problems: [], refused: false });
+      expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
+    });
+    const restorable = await chain.restorable();
+    // In steps of 16 segments back to the horizon.
+    const ends = [...chain.times].filter((_, i) => i % 16 === 15);
+    const within = ends.filter(([, time]) => time > clock.now() - 2 * DAY_MS).map(([txid]) => txid);
+    expect(within.filter((txid) => !restorable.has(txid))).toEqual([]);
+    expect(within.length).toBeGreaterThan(30);
+    expect(await count(store, "wal/0/")).toBeLessThan(12 * 12 + 4 * 15);
+    expect(await count(store, "snapshots/")).toBeLessThanOrEqual(5);
+  });
+
+  test("a dry run deletes nothing, and says what a run then deletes", async () => {
+    const { store, clock } = memoryReplica();
+    await history(store, clock, 40, async () => {});
+    await compact(store, codecs, clock, {});
+    const before = await count(store, "");
+    const dry = await prune(store, clock, { dryRun: true });
+    expect(await count(store, "")).toBe(before);
+    expect(dry!.deleted).toEqual([]);
+    const real = await prune(store, clock);
+    expect(real!.deleted.toSorted()).toEqual(dry!.planned.map(({ key }) => key).toSorted());
+    expect(real!.deleted.length).toBeGreaterThan(100);
+  });
+
+  test.each(["prune:before-delete", "prune:after-delete", "compact:before-put", "compact:after-put"])(
+    "dies at %s, over and over, and nothing promised is lost",
+    async (point) => {
+      onTestFinished(() => armFaults(null));
+      const { store, clock } = memoryReplica();
+      let died = 0;
+      let tries = 0;
+      await history(
+        store,
+        clock,
+        40,
+        async (chain) => {
+          let passes = 0;
+          tries += 1;
+          armFaults((reached) => {
+            if (reached !== point || tries % 2 === 0) return;
+            if (++passes === 1 + (point.startsWith("prune") ? 0 : died % 3)) throw new Error("died");
+          });
+          const tend = async () => {
+            await compact(store, codecs, clock, {});
+            await prune(store, clock);
+          };
+          await tend().catch(() => {
+            died += 1;
+          });
+          expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
+        },
+        4,
+      );
+      expect(died).toBeGreaterThan(2);
+    },
+  );
+
+  test("a delete that is cut short half-way leaves everything promised", async () => {
+    const { clock } = memoryReplica();
+    let cut = 0;
+    class CutShort extends MemoryStore {
+      override async delete(keys: readonly string[]): Promise<void> {
+        cut += 1;
+        await super.delete(keys.filter((_, i) => (i + cut) % 2 === 0));
+        throw new StoreError("network", "cut", {});
+      }
+    }
+    const store = new CutShort({ now: clock.now });
+    await history(
+      store,
+      clock,
+      48,
+      async (chain) => {
+        await compact(store, codecs, clock, {});
+        await prune(store, clock).catch(() => undefined);
+        expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
+      },
+      4,
+    );
+    expect(cut).toBeGreaterThan(5);
+  });
+
+  test("compactors and pruners at once, while it is written to", async () => {
+    const { store, clock } = memoryReplica();
+    await history(
+      store,
+      clock,
+      48,
+      async (chain) => {
+        const settled = await Promise.allSettled([
+          compact(store, codecs, clock, {}),
+          prune(store, clock),
+          compact(store, codecs, clock, {}),
+          prune(store, clock, { fineRetentionSecs: 12 * 3600 }),
+        ]);
+        expect(settled.filter(({ status }) => status === "rejected")).toEqual([]);
+        expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
+      },
+      4,
+    );
+  });
+
+  test("a cover that is damaged, or of another history, covers nothing", async () => {
+    const { store, clock } = memoryReplica();
+    await history(store, clock, 40, async () => {});
+    await compact(store, codecs, clock, {});
+    const covers: string[] = [];
+    for await (const { key } of store.list("wal/1/")) covers.push(key);
+    await store.put(covers[0]!, new Uint8Array(4000));
+    const before = await count(store, "wal/0/");
+    const report = await prune(store, clock);
+    expect(report!.problems).toMatchObject([{ key: covers[0] }]);
+    const left = await count(store, "wal/0/");
+    expect(left).toBeLessThan(before);
+    const gone = new Set(report!.deleted);
+    const ofFirst = report!.planned.filter(({ coveredBy }) => coveredBy === covers[0]);
+    expect(ofFirst.length).toBeGreaterThan(10);
+    expect(ofFirst.filter(({ key }) => gone.has(key))).toEqual([]);
+  });
+
+  test("credentials that may not delete: said so, and everything stays", async () => {
+    const clock = memoryReplica().clock;
+    class NoDelete extends MemoryStore {
+      override async delete(keys: readonly string[]): Promise<void> {
+        throw new StoreError("access-denied", "no", { key: keys[0]! });
+      }
+    }
+    const store = new NoDelete({ now: clock.now });
+    const chain = await history(store, clock, 40, async () => {});
+    await compact(store, codecs, clock, {});
+    const before = await chain.restorable();
+    expect(await prune(store, clock)).toMatchObject({ deleted: [], refused: true });
+    expect(await chain.restorable()).toEqual(before);
+  });
+
+  test("where creates are not exclusive no key of level 0 becomes free", async () => {
+    const clock = memoryReplica().clock;
+    class NoConditions extends MemoryStore {
+      override async capabilities() {
+        return { conditionalCreate: "none" } as const;
+      }
+    }
+    const store = new NoConditions({ now: clock.now });
+    await history(store, clock, 60, async () => {});
+    await compact(store, codecs, clock, {});
+    const before = await count(store, "wal/0/");
+    const report = await prune(store, clock);
+    expect(report!.deleted.length).toBeGreaterThan(0);
+    expect(await count(store, "wal/0/")).toBe(before);
+  });
+});
