@@ -36,8 +36,8 @@ interface Answer {
  * where threads are not permitted, and where the library is no file: bundled with the application, say.
  */
 export function openWorkers(bytes: number): Unpacker | null {
-  const count = Math.min(MOST_WORKERS, availableParallelism());
-  if (bytes < WORTH_BYTES || count < 2) return null;
+  const count = Math.min(MOST_WORKERS, availableParallelism() - 1);
+  if (bytes < WORTH_BYTES || count < 1) return null;
   const workers: UnpackWorker[] = [];
   try {
     const library = createRequire(import.meta.url).resolve("@bokuweb/zstd-wasm");

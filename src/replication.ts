@@ -292,7 +292,9 @@ export class Replication {
 
   /** Requests cost, and many small segments as much as few. Where it fails they go up as they are. */
   async #mergeBacklog(): Promise<void> {
-    if (this.#drainer.busy || this.#drainer.record.resync !== undefined) return;
+    // A drain is due when uploads are; what it adds is worth the wait, which nobody minds: see UploadTask.
+    while (this.#drainer.busy) await this.#drainer.settled();
+    if (this.#drainer.record.resync !== undefined) return;
     await this.#drainer.merge().catch((error: unknown) => this.#fail(error));
   }
 

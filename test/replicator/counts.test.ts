@@ -8,7 +8,7 @@ import { MemoryStore } from "../../src/store/memory-store.ts";
 import { commitRows, commitSchema } from "../bench/rows.ts";
 import { codecs } from "../format/objects.ts";
 import { freshVfs, mutableFs } from "../node/vfs-fixture.ts";
-import { useReplicators } from "./fixture.ts";
+import { createTable, insert, next, useReplicators } from "./fixture.ts";
 
 /*
  * What is deterministic about cost: operations, requests and bytes, for the same work in every run. A change that makes one
@@ -111,6 +111,34 @@ test("what thousands of commits send is one request, with each page that they ch
   await replicator.flush();
   await replicator.waitUntilUploaded();
   expect(store.take()).toEqual([]);
+  db.close();
+});
+
+test("what waits is merged before it goes, also while a drain is under way", async () => {
+  const path = join(folder(), "app.db");
+  const store = new LoggingStore();
+  const replicator = await create(path, store, { ...never, syncIntervalMs: 1 });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  createTable(db);
+  await replicator.snapshot();
+  await replicator.flush();
+  for (let i = 0; i < 4; i++) {
+    insert(db, `row ${i}`);
+    await next(replicator, "wal");
+  }
+  store.take();
+  // Several turns of the event loop; an upload is due in the first of them.
+  db.exec(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000) " +
+      "INSERT INTO t(b) SELECT hex(randomblob(1000)) FROM n",
+  );
+  const flushed = replicator.flush();
+  replicator.wake();
+  await flushed;
+  expect(store.take().filter((request) => request.startsWith("PUT"))).toEqual(
+    Array(2).fill("PUT wal/0/#.wal.zst"),
+  );
   db.close();
 });
 

@@ -88,7 +88,7 @@ async function makeReplicas(folder: string, megabytes: number, log: number): Pro
   const sluice = join(folder, "replica");
   const litestream = join(folder, "litestream");
   await write("sluice", database, "orders", log, sluice);
-  await write("litestream", theirs, "orders", log, litestream);
+  await write("litestream", theirs, "orders", log, litestream, "patient");
   rmSync(theirs);
   const packed = join(folder, "app.db.zst");
   await run("zstd", ["-q", "-3", database, "-o", packed]);

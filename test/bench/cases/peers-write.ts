@@ -64,13 +64,14 @@ export async function write(
   workload: WorkloadName,
   count: number,
   replica: string,
+  native: "native" | "patient" = "native",
 ): Promise<WriteResult> {
   const url = pathToFileURL(replica).href;
   if (engine !== "litestream") return measure("write", engine, path, workload, count, url);
   const litestream = await Litestream.start(`${path}-config`, [{ path, replica: inFolder(replica) }]);
   try {
     const before = measureFolder(replica, isLog);
-    const result = await measure("write", "native", path, workload, count, url);
+    const result = await measure("write", native, path, workload, count, url);
     const { cpuMs, peakRss } = await litestream.stop();
     const { objects, bytes } = measureFolder(replica, isLog);
     return {

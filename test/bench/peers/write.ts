@@ -9,9 +9,10 @@ import { type WorkloadName, workloads } from "./workloads.ts";
 
 /**
  * Who writes: `sluice` through the shim to a replica; `wasm` the same VFS alone (no shared memory, so in exclusive locking
- * mode); `native` better-sqlite3, with or without Litestream beside it, which it does not know of.
+ * mode); `native` better-sqlite3, with or without Litestream beside it, which it does not know of; `patient` the same with
+ * checkpoints left to Litestream, as its documentation advises, or a long burst makes it begin anew with a snapshot.
  */
-export type Writer = "sluice" | "wasm" | "native";
+export type Writer = "sluice" | "wasm" | "native" | "patient";
 
 /** A tenth of the transactions come before those that are timed: the JIT compiles meanwhile. They are shipped like all. */
 const WARM_UP = 10;
@@ -119,6 +120,11 @@ const writers: Record<Writer, (path: string, replica: string) => Promise<Session
   },
   async native(path) {
     const sql = nativeSql(path);
+    return { sql, store: null, end: async () => sql.close() };
+  },
+  async patient(path) {
+    const sql = nativeSql(path);
+    sql.exec("PRAGMA wal_autocheckpoint=0");
     return { sql, store: null, end: async () => sql.close() };
   },
 };
