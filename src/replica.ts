@@ -18,9 +18,15 @@ export async function findClaim(store: ObjectStore, signal?: AbortSignal): Promi
   const options = { ...(signal && { signal }) };
   for (const prefix of [snapshotPrefix, "wal/"])
     for await (const { key } of store.list(prefix, options))
-      if (parseKey(key) !== null)
-        throw new BrokenReplicaError(`${store.url} holds ${key} but no ${lineageKey}`, { key: lineageKey });
+      if (parseKey(key) !== null) return await claimBeside(key, store, signal);
   return null;
+}
+
+/** The claim was made, and the object after it, since it was looked for. */
+async function claimBeside(key: string, store: ObjectStore, signal?: AbortSignal): Promise<Claim> {
+  const claim = await readClaim(store, signal);
+  if (claim !== null) return claim;
+  throw new BrokenReplicaError(`${store.url} holds ${key} but no ${lineageKey}`, { key: lineageKey });
 }
 
 export interface SnapshotInfo extends ObjectInfo {
