@@ -34,8 +34,11 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
 }
 
 /** The replica's newest state replaces the local database. What the local one held beyond it is given up. */
-export async function adoptRemote(context: StartContext): Promise<PositionRecord | null> {
-  await discardEntries(context.platform.cache);
+export async function adoptRemote(
+  context: StartContext,
+  loaded: PositionRecord | null,
+): Promise<PositionRecord | null> {
+  await discardEntries(context.platform.cache, loaded);
   fault("adopt:before-restore");
   const { record } = await restoreDatabase(context, null, { ...context.restoreOptions, overwrite: true });
   return record;
@@ -92,7 +95,7 @@ async function goOnBehind(
   resync: string,
 ): Promise<PositionRecord> {
   const { cache, clock } = platform;
-  await discardEntries(cache);
+  await discardEntries(cache, record);
   const next: PositionRecord = {
     version: 1,
     lineage: header.lineage,
@@ -110,11 +113,16 @@ async function goOnBehind(
   return next;
 }
 
-/** Lets go of everything that waits for upload; the mark comes first, so that a crash in between is noticed. */
-async function discardEntries(cache: WriteCache): Promise<void> {
+/**
+ * Lets go of everything that waits for upload; the mark comes first, so that a crash in between is noticed. Our part of the
+ * chain in the store then ends before the head: what it led to must not be taken for a position of the replica.
+ */
+async function discardEntries(cache: WriteCache, record: PositionRecord | null): Promise<void> {
   const [head] = cache.entries();
-  if (head === undefined) return;
-  await cache.markResync("its backlog was given up");
+  if (head === undefined || record === null) return;
+  const resync = "its backlog was given up";
+  cache.markResync(resync);
   await cache.dropBacklog();
+  cache.savePosition({ ...record, cached: head.from, resync });
   await cache.ack(head);
 }

@@ -48,7 +48,7 @@ export async function start(context: StartContext, loaded: PositionRecord | null
     try {
       fault("start:opened");
       if (record === null) return await begin(context, local);
-      requirePageSize(platform, local, record);
+      requirePageSize(context, local, record);
       const holdsRecordedFrame = record.wal !== null && local.wal.holds(record.wal);
       const decision = recover({ record, wal: local.header(), holdsRecordedFrame, fingerprint });
       if (decision.kind === "replay") throw new LostCommits(decision.reason);
@@ -82,7 +82,9 @@ async function isFenced(context: StartContext, record: PositionRecord): Promise<
 /** The application decided which side counts where nothing proves it. */
 async function adopt(context: StartContext, record: PositionRecord | null): Promise<PositionRecord | null> {
   const { adoptLocal, adoptRemote } = await loadAdopt();
-  return context.onUnknownLocal === "adopt-remote" ? adoptRemote(context) : adoptLocal(context, record);
+  return context.onUnknownLocal === "adopt-remote"
+    ? adoptRemote(context, record)
+    : adoptLocal(context, record);
 }
 
 /** What the application decided counts first: it may know better. */
@@ -201,10 +203,14 @@ function captureFrom(
   return capture;
 }
 
-function requirePageSize(platform: Platform, local: LocalDatabase, record: PositionRecord): void {
+function requirePageSize(
+  { platform, onUnknownLocal }: StartContext,
+  local: LocalDatabase,
+  record: PositionRecord,
+): void {
   if (local.pageSize === record.pageSize) return;
-  throw new LocalDatabaseError(
-    platform.dbPath,
-    `has pages of ${local.pageSize} bytes, its replica of ${record.pageSize}. Replicate it to another prefix, with another cacheDir.`,
-  );
+  const text = `has pages of ${local.pageSize} bytes, its replica of ${record.pageSize}. Replicate it to another prefix, with another cacheDir.`;
+  // The replica may still take its place, also after the local one was chosen.
+  if (onUnknownLocal === "adopt-remote") throw new UnknownLocalHistoryError(`${platform.dbPath}: ${text}`);
+  throw new LocalDatabaseError(platform.dbPath, text);
 }
