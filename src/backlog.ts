@@ -4,18 +4,19 @@ import { samePosition } from "./format/position.ts";
 
 /**
  * Drops all entries but the head: the chain then ends there, and a resync goes on from it. The mark is durable before
- * anything goes.
+ * anything goes. What fails of the drop is for `onFailed`: the record names the end of what is left all the same.
  */
 export async function dropBacklog(
   cache: WriteCache,
   record: PositionRecord,
   reason: string,
+  onFailed: (error: unknown) => void,
 ): Promise<PositionRecord> {
   cache.markResync(reason);
   fault("overflow:after-mark");
   // The upload of the head goes on meanwhile, and may end.
   const head = cache.entries()[0];
-  await cache.dropBacklog();
+  await cache.dropBacklog().catch(onFailed);
   fault("overflow:after-drop");
   const cached = (cache.entries().at(-1) ?? head)?.to ?? record.cached;
   const next = { ...record, cached, resync: reason };

@@ -37,7 +37,7 @@ export class OverflowTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { platform, drainer, maxCacheSize, onOverflow } = this.#o;
+    const { platform, drainer, maxCacheSize, onOverflow, onFailed } = this.#o;
     if (drainer.busy) return;
     while (!drainer.busy && this.#bytes > maxCacheSize / 2) if (!(await drainer.merge())) break;
     const before = this.#bytes;
@@ -47,7 +47,7 @@ export class OverflowTask implements Task {
     // From here on nothing continues what is dropped, also where that fails.
     drainer.markResync(reason);
     drainer.dropBehind(cache.entries()[0]!.to.txid);
-    await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason));
+    await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason, onFailed));
     onOverflow(before - this.#bytes, reason);
   }
 

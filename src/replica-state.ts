@@ -14,6 +14,8 @@ import type { ObjectStore } from "./store/object-store.ts";
 /** A state of a replica as hashes alone: 8 bytes a page, and no page is fetched. */
 export interface ReplicaState {
   readonly position: Position;
+  /** Who made the object that leads there. */
+  readonly writer: string;
   readonly pageSize: number;
   readonly pageCount: number;
   /** xxh64 by page number; index 0 and the lock-byte page are not used. */
@@ -59,7 +61,7 @@ export function readNewestState(
 
 function stateWithoutHashes({ to, pageSize, pageCount, header }: ObjectReader): ReplicaState {
   const hashes = new BigUint64Array(pageCount + 1);
-  return { position: to, pageSize, pageCount, hashes, time: header.commits.last };
+  return { position: to, writer: header.writer, pageSize, pageCount, hashes, time: header.commits.last };
 }
 
 /** Calls back for each page that this object gives, in a chain read from the newest object back: no newer one had it. */

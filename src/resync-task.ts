@@ -47,20 +47,22 @@ export class ResyncTask implements Task {
     const { platform, store, local, drainer, capture, signal, onDone, onFailed } = this.#o;
     const { readResyncBase, resync } = await loadUpkeep();
     while (drainer.busy) await drainer.settled();
-    const { resync: reason, cached: from, lineage } = drainer.record;
+    const reason = drainer.record.resync;
     if (reason === undefined || platform.cache.entries().length > 0) return;
     // Before the database is looked at, so that no transaction holds up its WAL meanwhile.
-    const base = await readResyncBase(store, lineage, from, platform.codecs, signal);
-    if (base.whole !== null && base.damage !== null) onFailed(base.damage);
+    const base = await readResyncBase(store, drainer.record, platform.codecs, signal);
+    if (base.damage !== null) onFailed(base.damage);
     while (drainer.busy) await drainer.settled();
     const { db, pageCount } = local.beginRead();
     let pages = 0;
     try {
       const at = capture.skip(local.header(), pageCount);
+      // Nothing is cached that the machine could still lose.
+      local.wal.sync();
       const fingerprint = at.wal === null ? platform.fingerprint() : null;
       const context = { ...platform, record: drainer.record };
       await drainer.exclusively(async () => {
-        const resynced = await resync(context, db, from, at, fingerprint, base.state);
+        const resynced = await resync(context, db, base.from, at, fingerprint, base.state);
         pages = resynced.pages;
         return resynced.record;
       });
