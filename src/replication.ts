@@ -160,10 +160,7 @@ export class Replication {
         if (done.whole !== null) this.#snapshots.want();
         emit("resync", done);
       },
-      onFailed: (error) => {
-        if (error instanceof ReplicaFencedError) this.#uploads.fence(error);
-        fail(error);
-      },
+      onFailed: fail,
     });
     const overflows = new OverflowTask({
       platform,
@@ -240,7 +237,11 @@ export class Replication {
 
   #fail(error: unknown): true {
     this.#lastError = error;
-    if (error instanceof ReplicaFencedError) this.#gate.abandon();
+    // Whoever found out: a snapshot, which claims the prefix too, or a resync, which looks at the end of the chain.
+    if (error instanceof ReplicaFencedError) {
+      this.#gate.abandon();
+      this.#uploads.fence(error);
+    }
     const type = error instanceof ReplicaFencedError ? "fenced" : "error";
     if (!this.#ending.signal.aborted) this.#soon(() => this.#o.emit(type, error as ReplicaFencedError));
     return true;

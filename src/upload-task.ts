@@ -1,5 +1,5 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
-import { ReplicaFencedError } from "./errors.ts";
+import type { ReplicaFencedError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
 import type { Task } from "./loop.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
@@ -107,7 +107,6 @@ export class UploadTask implements Task {
   failed(error: unknown): boolean {
     this.failures += 1;
     this.#impatient.fail(error);
-    if (error instanceof ReplicaFencedError) this.fence(error);
     this.#o.onFailed(error);
     return this.fenced === null;
   }
