@@ -1,0 +1,55 @@
+import {
+  BrokenReplicaError,
+  CacheError,
+  LocalDatabaseError,
+  ReplicaFencedError,
+  StateError,
+  StoreError,
+  UnknownLocalHistoryError,
+} from "../../src/errors.ts";
+import type { Machine } from "./machine.ts";
+import { Crash, Violation } from "./world.ts";
+
+const SQLITE_FULL = 13;
+
+/** Whether an error is one that what was done to this machine earns rightly. Anything else has failed. */
+export function judge(machine: Machine, error: unknown): void {
+  if (machine.life.dead || error instanceof Crash || isEarned(machine, error)) return;
+  machine.world.fail(
+    error instanceof Violation ? error : new Violation(describe(machine, error), { cause: error }),
+  );
+}
+
+function isEarned(machine: Machine, error: unknown): boolean {
+  const { scenario, chain, excused, world } = machine;
+  if (error instanceof StoreError) return true;
+  if (error instanceof CacheError) return true;
+  if (error instanceof StateError) return true;
+  if (error instanceof ReplicaFencedError) return excused;
+  if (error instanceof UnknownLocalHistoryError) return excused;
+  // The backlog was dropped, and that could not be recorded.
+  if (error instanceof BrokenReplicaError && /what was uploaded ended at/.test(error.message))
+    return scenario.fullDisks || scenario.queueTrouble > 0;
+  // Claimed, and nothing uploaded yet: by another machine, or by this one before it lost its disk.
+  if (error instanceof BrokenReplicaError) return excused && machine.begun <= chain.restorableSince;
+  // The local database was chosen, and has nothing in common with the replica; or there is none that it could go on from.
+  const chosen = /has pages of|nothing was uploaded there/;
+  if (error instanceof LocalDatabaseError && excused && chosen.test(error.message)) return true;
+  if (error instanceof LocalDatabaseError) return machine.disk.full || world.time < machine.fullUntil;
+  if (scenario.fullDisks && sqliteCode(error) === SQLITE_FULL) return true;
+  return false;
+}
+
+/** It stays like that until somebody removes what is there. */
+export function isHopeless(error: unknown): boolean {
+  return error instanceof BrokenReplicaError || error instanceof LocalDatabaseError;
+}
+
+function sqliteCode(error: unknown): number | undefined {
+  const { resultCode, cause } = error as { resultCode?: number; cause?: { resultCode?: number } };
+  return resultCode ?? cause?.resultCode;
+}
+
+function describe(machine: Machine, error: unknown): string {
+  return `${machine.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
