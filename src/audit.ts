@@ -1,10 +1,11 @@
 import { openNewestFirst } from "./chain.ts";
 import { isDamage } from "./damage.ts";
-import { BrokenReplicaError, type SluiceError, StoreError } from "./errors.ts";
+import { BrokenReplicaError, type SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { maxLevel, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { type Position, samePosition } from "./format/position.ts";
+import { lookAgain } from "./look-again.ts";
 import { PageSet } from "./page-set.ts";
 import { segmentsAfter } from "./plan.ts";
 import { parseSegments, parseSnapshots, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
@@ -13,8 +14,6 @@ import type { ObjectStore } from "./store/object-store.ts";
 
 /** Page numbers that a finding names; it counts all. */
 const NAMED_PAGES = 100;
-/** Times that the replica is listed anew, when what was listed was compacted and deleted before it was read. */
-const TRIES = 3;
 
 /** A database at a position, by the hashes of its pages in order, from page 1. */
 export interface AuditedState {
@@ -52,14 +51,11 @@ export async function audit(
   codecs: Codecs,
   signal?: AbortSignal,
 ): Promise<Audit | null> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await compare(store, lineage, state, codecs, signal);
-    } catch (error) {
-      if (isDamage(error)) return { outcome: "unreadable", error };
-      const vanished = error instanceof StoreError && error.kind === "not-found";
-      if (!vanished || tries === TRIES) throw error;
-    }
+  try {
+    return await lookAgain(() => compare(store, lineage, state, codecs, signal));
+  } catch (error) {
+    if (isDamage(error)) return { outcome: "unreadable", error };
+    throw error;
   }
 }
 

@@ -1,10 +1,11 @@
 import { type Claim, readClaim } from "./claim.ts";
 import { refuseUnknown } from "./config.ts";
 import { isDamage } from "./damage.ts";
-import { StoreError, UnsupportedFormatError } from "./errors.ts";
+import { UnsupportedFormatError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { genesisPosition } from "./format/genesis.ts";
 import { lineageKey } from "./format/keys.ts";
+import { isGone } from "./look-again.ts";
 import type { Clock } from "./platform.ts";
 import { prefetch } from "./prefetch.ts";
 import { type Listing, listReplica, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
@@ -49,13 +50,9 @@ export async function verifyReplica(
     try {
       return await new Verification(store, codecs, options, replay, tries === TRIES).run();
     } catch (error) {
-      if (tries === TRIES || !isNotFound(error)) throw error;
+      if (tries === TRIES || !isGone(error)) throw error;
     }
   }
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof StoreError && error.kind === "not-found";
 }
 
 class Verification {
@@ -147,7 +144,7 @@ class Verification {
     try {
       return await checkObject(this.store, info, this.codecs, quick, signal);
     } catch (error) {
-      if (!this.last || !isNotFound(error)) throw error;
+      if (!this.last || !isGone(error)) throw error;
       const { key } = info;
       const txid = "minTxid" in info ? info.minTxid : info.txid;
       const missing = finding("missing", `${key}: is listed, but not there`, { key, txid });

@@ -14,6 +14,7 @@ import {
   type ResyncEvent,
   type SqliteReplicator,
   StoreError,
+  UnsupportedFormatError,
 } from "../../node/index.ts";
 import type { ObjectHeader } from "../../src/format/header.ts";
 import { segmentKey } from "../../src/format/keys.ts";
@@ -166,6 +167,19 @@ describe("a snapshot", () => {
     expect(audits).toMatchObject([{ outcome: "equal" }]);
     await expectHealed(before);
   });
+});
+
+test("a replica that a newer release has written to gets no snapshot from this one", async () => {
+  const { replica, replicator, db, audits } = await history();
+  const key = objectKeys(replica, "wal/0").at(-1)!;
+  const bytes = readFileSync(join(replica, key));
+  bytes.write('"format":2', bytes.indexOf('"format":1'));
+  writeFileSync(join(replica, key), bytes);
+  const snapshots = objectKeys(replica, "snapshots");
+  await expect(replicator.snapshot()).rejects.toBeInstanceOf(UnsupportedFormatError);
+  expect(objectKeys(replica, "snapshots")).toEqual(snapshots);
+  expect(audits).toEqual([]);
+  db.close();
 });
 
 describe("where the replica is not what the database is, nothing is published, and a resync makes up for it", () => {

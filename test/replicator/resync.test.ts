@@ -9,6 +9,7 @@ import {
   type ResyncEvent,
   type SqliteReplicator,
   type SqliteReplicatorConfig,
+  UnsupportedFormatError,
 } from "../../node/index.ts";
 import { FsWriteCache } from "../../node/write-cache.ts";
 import { openStored } from "../../src/replica.ts";
@@ -280,6 +281,32 @@ describe("a replica that cannot be compared with", () => {
     expect(errors).toContainEqual(expect.any(CorruptObjectError));
     // Behind what is damaged a snapshot makes it whole again.
     expect(await site.restores(site.replica, readFileSync(site.path))).toBe(true);
+  });
+
+  test.each<[string, string]>([
+    ['"format":1', '"format":9'],
+    ['"features":[]', '"features":["x"]'],
+  ])("was written to by a newer release (%s): nothing is appended", async (known, unknown) => {
+    const site = await stopped();
+    native(site.path, "UPDATE t SET v = 'native' WHERE id = 500");
+    const key = join(site.replica, site.segments().at(-1)!);
+    const bytes = readFileSync(key);
+    const [header, rest] = [
+      bytes.subarray(8, 8 + bytes.readUInt32LE(4)),
+      bytes.subarray(8 + bytes.readUInt32LE(4)),
+    ];
+    const changed = Buffer.from(header.toString().replace(known, unknown));
+    const head = Buffer.from(bytes.subarray(0, 8));
+    head.writeUInt32LE(changed.length, 4);
+    writeFileSync(key, Buffer.concat([head, changed, rest]));
+    const segments = site.segments();
+    const replicator = await site.create({ stopTimeoutMs: 0 });
+    const failed = next(replicator, "error");
+    await replicator.start();
+    expect(await failed).toBeInstanceOf(UnsupportedFormatError);
+    expect(replicator.status().state).toBe("resync");
+    await replicator.stop();
+    expect(site.segments()).toEqual(segments);
   });
 
   test("ends earlier than what was uploaded: that is said, and the chain goes on from there", async () => {
