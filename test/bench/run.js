@@ -21,15 +21,23 @@ try {
       sourcemap: true,
       outDir: bundle,
       rolldownOptions: {
-        input: { main: join(root, "test/bench/main.ts"), child: join(root, "test/bench/child.ts") },
+        input: {
+          main: join(root, "test/bench/main.ts"),
+          child: join(root, "test/bench/child.ts"),
+          costs: join(root, "test/costs/main.ts"),
+        },
         external: [/^node:/, /^@?[a-z]/],
         output: { entryFileNames: "[name].js" },
       },
     },
   });
-  const main = spawn(process.execPath, [join(bundle, "main.js"), ...process.argv.slice(2)], {
-    stdio: "inherit",
-  });
+  const main = spawn(
+    process.execPath,
+    [join(bundle, process.argv[2] === "costs" ? "costs.js" : "main.js"), ...process.argv.slice(2)],
+    {
+      stdio: "inherit",
+    },
+  );
   process.exitCode = await new Promise((resolve) => main.on("close", resolve));
 } finally {
   rmSync(bundle, { recursive: true, force: true });

@@ -1,0 +1,25 @@
+import type { Pattern } from "./simulate.ts";
+
+const PAGE_SIZE = 4096;
+
+/** A table that is appended to, and its index with random keys, which is a quarter of the database. */
+function pattern(
+  name: string,
+  pages: number,
+  everySecs: number,
+  uploads: number,
+  commitsAnUpload: number,
+  snapshotEverySecs = 3600,
+): Pattern {
+  const indexPages = Math.ceil(pages / 4);
+  const perUpload = { index: commitsAnUpload, indexPages, appended: commitsAnUpload / 10 };
+  return { name, pageSize: PAGE_SIZE, pages, everySecs, uploads, perUpload, snapshotEverySecs };
+}
+
+/** Of a day each. 25,600 pages are 100 MB. */
+export const patterns: readonly Pattern[] = [
+  pattern("idle", 2560, 1, 0, 0),
+  pattern("one commit a minute, 10 MB", 2560, 60, 1440, 1),
+  pattern("10 commits a second for 8 h, 100 MB", 25_600, 1, 28_800, 10),
+  pattern("a browser's user, 8 h, an upload in 10 s, 10 MB", 2560, 10, 2880, 5, 0),
+];

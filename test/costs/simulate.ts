@@ -1,0 +1,170 @@
+import type { Codecs } from "../../src/format/codecs.ts";
+import { ObjectEncoder } from "../../src/format/encode.ts";
+import { genesisPosition } from "../../src/format/genesis.ts";
+import type { ObjectHeader } from "../../src/format/header.ts";
+import { segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import type { Position } from "../../src/format/position.ts";
+import { HousekeepingTask } from "../../src/housekeeping-task.ts";
+import { Random } from "../replicator/random.ts";
+import { CountingStore, type Requests } from "./counting-store.ts";
+
+/** What an application writes in a day, as it reaches the store. */
+export interface Pattern {
+  readonly name: string;
+  /** Bytes. */
+  readonly pageSize: number;
+  /** Pages of the database. */
+  readonly pages: number;
+  /** Seconds from one upload to the next, and how many there are. */
+  readonly everySecs: number;
+  readonly uploads: number;
+  /** The pages that the commits of one upload change: of an index, at random, and of a table, one after the other. */
+  readonly perUpload: { readonly index: number; readonly indexPages: number; readonly appended: number };
+  readonly snapshotEverySecs: number;
+}
+
+export interface DayReport {
+  readonly requests: Requests;
+  readonly bytesRead: number;
+  readonly level0: number;
+  readonly higher: number;
+  readonly snapshots: number;
+  readonly snapshotCount: number;
+}
+
+const LINEAGE = "0".repeat(32);
+const DAY_MS = 24 * 3600 * 1000;
+
+/** Writes a day of a pattern, with the writer's own housekeeping, on a clock that jumps from upload to upload. */
+export async function simulateDay(pattern: Pattern, codecs: Codecs, seed = 1): Promise<DayReport> {
+  const day = new Day(pattern, codecs, seed);
+  await day.snapshot();
+  for (let i = 0; i < pattern.uploads; i++) await day.upload();
+  return day.report();
+}
+
+class Day {
+  readonly #pattern: Pattern;
+  readonly #codecs: Codecs;
+  readonly #random: Random;
+  readonly #store: CountingStore;
+  readonly #tasks: HousekeepingTask;
+  // Midnight, so that all of it is one day.
+  #time = 20_000 * DAY_MS;
+  #position: Position;
+  #appendedTo = 0;
+  #snapshotAt = 0;
+
+  constructor(pattern: Pattern, codecs: Codecs, seed: number) {
+    const clock = {
+      now: () => this.#time,
+      after: () => ({ cancel: () => undefined }),
+      turn: async () => undefined,
+    };
+    this.#pattern = pattern;
+    this.#codecs = codecs;
+    this.#random = new Random(seed);
+    this.#store = new CountingStore({ now: clock.now });
+    this.#position = genesisPosition(LINEAGE, codecs);
+    this.#tasks = new HousekeepingTask({
+      platform: { codecs, clock },
+      store: this.#store,
+      lineage: LINEAGE,
+      compaction: true,
+      retention: { retentionMs: 7 * DAY_MS, fineRetentionMs: DAY_MS },
+      signal: new AbortController().signal,
+      paused: () => false,
+      pinned: () => [],
+      onFailed: (error) => {
+        throw error;
+      },
+    });
+  }
+
+  async upload(): Promise<void> {
+    const { everySecs, snapshotEverySecs } = this.#pattern;
+    this.#time += everySecs * 1000;
+    const from = this.#position;
+    const to = from.txid + 1;
+    const header = this.#header("segment", from, { txid: to, id: null });
+    const { bytes, id } = this.#encode(header, this.#changed());
+    const key = segmentKey(0, from.txid + 1, to);
+    await this.#store.put(key, bytes, { ifNoneMatch: "*" });
+    this.#position = { txid: to, id };
+    this.#tasks.uploaded({ from, to: this.#position, size: bytes.length, time: this.#time }, key);
+    if (snapshotEverySecs > 0 && this.#time - this.#snapshotAt >= snapshotEverySecs * 1000)
+      await this.snapshot();
+    await this.#tend();
+  }
+
+  async snapshot(): Promise<void> {
+    this.#snapshotAt = this.#time;
+    const pgnos = Array.from({ length: this.#pattern.pages }, (_, i) => i + 1);
+    const { bytes } = this.#encode(this.#header("snapshot", null, this.#position), pgnos);
+    await this.#store.putStream(snapshotKey(this.#position.txid), pieces(bytes));
+    await this.#store.put("metadata.json", new Uint8Array(300));
+    this.#tasks.snapshotTaken();
+    await this.#tend();
+  }
+
+  async #tend(): Promise<void> {
+    if (this.#tasks.due() !== null) await this.#tasks.run();
+  }
+
+  /** Pages of an index with random keys, and the ends of a table that is appended to. */
+  #changed(): number[] {
+    const { pages, perUpload } = this.#pattern;
+    const { index, indexPages, appended } = perUpload;
+    const changed = new Set<number>();
+    for (let i = 0; i < index; i++) changed.add(1 + this.#random.below(indexPages));
+    this.#appendedTo += appended;
+    const first = indexPages + 1;
+    for (let i = 0; i <= appended; i++)
+      changed.add(first + (Math.floor(this.#appendedTo - appended + i) % (pages - indexPages)));
+    return [...changed].sort((a, b) => a - b);
+  }
+
+  #encode(header: ObjectHeader, pgnos: readonly number[]): { bytes: Uint8Array; id: string } {
+    const encoder = new ObjectEncoder(header, this.#codecs, 1);
+    const chunks = [encoder.start()];
+    for (const pgno of pgnos) {
+      const chunk = encoder.page(pgno, this.#page());
+      if (chunk !== undefined) chunks.push(chunk);
+    }
+    const { chunk, id } = encoder.finish();
+    return { bytes: new Uint8Array(Buffer.concat([...chunks, chunk])), id };
+  }
+
+  /** A third of it does not compress. */
+  #page(): Uint8Array {
+    const page = new Uint8Array(this.#pattern.pageSize);
+    for (let i = 0; i < page.length / 3; i++) page[i] = this.#random.below(256);
+    return page;
+  }
+
+  #header(kind: ObjectHeader["kind"], from: Position | null, to: ObjectHeader["to"]): ObjectHeader {
+    const { pageSize, pages: pageCount } = this.#pattern;
+    const commits = { first: this.#time, last: this.#time };
+    const common = { format: 1, features: [], lineage: LINEAGE, pageSize, pageCount } as const;
+    return { ...common, kind, from, to, writer: LINEAGE, created: this.#time, commits };
+  }
+
+  async report(): Promise<DayReport> {
+    const { requests, bytesRead } = this.#store;
+    const level0 = (await this.#store.stored("wal/0/")).bytes;
+    const higher = (await this.#store.stored("wal/")).bytes - level0;
+    const snapshots = await this.#store.stored("snapshots/");
+    return {
+      requests,
+      bytesRead,
+      level0,
+      higher,
+      snapshots: snapshots.bytes,
+      snapshotCount: snapshots.count,
+    };
+  }
+}
+
+async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 1 << 20) yield bytes.subarray(at, at + (1 << 20));
+}
