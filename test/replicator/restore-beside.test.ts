@@ -30,6 +30,8 @@ async function largeHistory(segments = 4): Promise<SyntheticReplica> {
 class Interrupted {
   readonly url = "interrupted:";
   readonly gets: string[] = [];
+  /** Of requests for a range: which version was asked for, if one was. */
+  readonly versions: (string | undefined)[] = [];
   lists = 0;
 
   constructor(
@@ -40,6 +42,7 @@ class Interrupted {
 
   async get(key: string, options?: GetOptions): Promise<GetResult> {
     this.gets.push(key);
+    this.versions.push(options?.ifMatch);
     if (this.gets.length - 1 === this.at) await this.happens();
     return this.store.get(key, options);
   }
@@ -124,6 +127,16 @@ describe("while a restore reads", () => {
     const { state, content } = await restoreState(store, { txid: 3 });
     expect(state.position).toEqual(replica.stateAt(2).position);
     expect(Buffer.compare(content, replica.stateAt(2).content)).toBe(0);
+  });
+
+  test("every read of an object but those that open it asks for the version that was opened", async () => {
+    const replica = await largeHistory();
+    const store = new Interrupted(replica.store, -1, async () => {});
+    await restoreState(store, "latest");
+    const opening = store.versions.filter((version) => version === undefined).length;
+    // A large object is opened by its two ends at once, and the snapshot compresses to a small one.
+    expect(opening).toBe(2 * 4 + 1);
+    expect(store.versions.length - opening).toBeGreaterThanOrEqual(4);
   });
 
   test("what is listed and never there is given up", async () => {

@@ -130,3 +130,25 @@ test("every state of any history is restored byte for byte, by transaction and b
   });
   await fc.assert(property, { numRuns: RUNS, seed: Number(process.env.SLUICE_SEED ?? 5) });
 });
+
+test("a segment that ends before it seems to does not mislead the search for a time", async () => {
+  const replica = new SyntheticReplica();
+  const level0: Segment[] = [];
+  for (let i = 1; i <= 6; i++) {
+    const pages = new Map([[1, new Uint8Array(PAGE_SIZE).fill(i)]]);
+    level0.push(await replica.append({ pages, pageCount: 2, txids: 1, ms: 1000 }));
+  }
+  await replica.snapshot(0);
+  await replica.snapshot(4);
+  await replica.merge(1, level0.slice(3));
+  // By its key transaction 5 reaches to 6 now, where the merged segment ends.
+  await replica.remove(level0[5]!);
+  for (const [asked, restored] of [
+    [4, 4],
+    [5, 4],
+    [6, 6],
+  ] as const) {
+    const { state } = await restoreState(replica.store, { timestamp: replica.stateAt(asked).time });
+    expect(state.position).toEqual(replica.stateAt(restored).position);
+  }
+});
