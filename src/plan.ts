@@ -62,8 +62,15 @@ export function plan(listing: Listing, replica: string, target: PlanTarget = "la
       );
     if (target !== "latest" && !isOpen(history, last)) throw outside(replica, upTo, listing, history);
   }
-  const end = reached.findLast((state) => history.isRestorable(state));
-  return planOf(history, end!, target === "latest" ? [] : doubtful(history, last, crossing));
+  const end = reached.findLast((state) => history.isRestorable(state))!;
+  const doubts = target === "latest" ? [] : doubtful(history, last, crossing);
+  // What leads on from an earlier state has to be known to do so, or there is a gap between.
+  if (end !== last) {
+    const origins = new Set(crossing.map(({ minTxid }) => minTxid - 1));
+    for (const state of [last, ...reached.filter(({ txid }) => origins.has(txid))])
+      doubts.push(...unsettledOf(history, wayTo(state)));
+  }
+  return planOf(history, end, doubts);
 }
 
 /** The segments that lead on from `txid` to the end, the fewest. Throws as `plan` does. */
@@ -99,23 +106,32 @@ function doubtful(history: History, last: Reached, crossing: readonly SegmentInf
   return [...open, ...crossing.filter(({ maxTxid }) => maxTxid === null)];
 }
 
-function planOf(history: History, end: Reached, doubtful: readonly SegmentInfo[]): Plan {
-  const segments: SegmentInfo[] = [];
-  let step = end;
-  for (; step.before !== null; step = step.before) segments.push(step.object as SegmentInfo);
-  segments.reverse();
+function planOf(history: History, end: Reached, doubts: readonly SegmentInfo[]): Plan {
+  const segments = wayTo(end);
   const proof = proofOf(history, end);
-  const within = [...segments, ...proof.flatMap((stretch) => stretch.segments)].filter(
-    (info) => info.maxTxid === null && history.coverOf(info.minTxid) !== null,
-  );
+  const within = unsettledOf(history, [...segments, ...proof.flatMap((stretch) => stretch.segments)]);
+  let begin = end;
+  while (begin.before !== null) begin = begin.before;
   return {
-    snapshot: step.object as SnapshotInfo,
+    snapshot: begin.object as SnapshotInfo,
     segments,
     txid: isOpen(history, end) ? null : end.txid,
     newest: isOpen(history, end) || !history.leadsBeyond(end.txid),
-    unsettled: [...new Set([...within, ...doubtful])],
+    unsettled: [...new Set([...within, ...doubts])],
     proof,
   };
+}
+
+/** The segments that lead to a position, in the order of history. */
+function wayTo(end: Reached): SegmentInfo[] {
+  const segments: SegmentInfo[] = [];
+  for (let step = end; step.before !== null; step = step.before) segments.push(step.object as SegmentInfo);
+  return segments.reverse();
+}
+
+/** Of level 0 within merged segments, where a neighbour may be missing: they may end before the next begins. */
+function unsettledOf(history: History, segments: readonly SegmentInfo[]): SegmentInfo[] {
+  return segments.filter((info) => info.maxTxid === null && history.coverOf(info.minTxid) !== null);
 }
 
 function proofOf(history: History, { txid, before, object }: Reached): Stretch[] {

@@ -41,8 +41,15 @@ async function build(plan: History): Promise<SyntheticReplica> {
     const [first, count, level] = plan.irregular;
     const parts = level0.slice(first % level0.length, (first % level0.length) + count);
     const [from, to] = [parts[0]!.from, parts.at(-1)!.to];
-    if (!segments.some((other) => other.level === level && other.from === from && other.to === to))
-      await replica.merge(level, parts);
+    // Merged segments nest, as compaction makes them.
+    const crosses = (other: Segment) =>
+      other.level > 0 &&
+      other.from < to &&
+      from < other.to &&
+      !holds(other, from, to) &&
+      !isHeld(other, from, to);
+    const same = (other: Segment) => other.level === level && other.from === from && other.to === to;
+    if (!segments.some((other) => crosses(other) || same(other))) await replica.merge(level, parts);
   }
   for (const i of plan.lost) {
     const lost = segments[i];
@@ -51,6 +58,9 @@ async function build(plan: History): Promise<SyntheticReplica> {
   if (plan.firstSnapshotLost && replica.snapshots.length > 1) await replica.removeSnapshot(0);
   return replica;
 }
+
+const holds = (other: Segment, from: number, to: number) => other.from <= from && to <= other.to;
+const isHeld = (other: Segment, from: number, to: number) => from <= other.from && other.to <= to;
 
 async function mergeGroups(
   replica: SyntheticReplica,
