@@ -8,15 +8,19 @@ import {
   checkSettings,
   checkString,
   commonFields,
+  type RestoreOptions,
   refuseUnknown,
+  type WaitOptions,
 } from "../src/config.ts";
 import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
 import { Replicator } from "../src/replicator.ts";
+import type { RestoreOutcome } from "../src/restore-database.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
 import type { VerifyOptions, VerifyReport } from "../src/verify-report.ts";
 import { loadCodecs } from "./compression.ts";
+import { allowManyListeners } from "./many-listeners.ts";
 import { openStore } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
 import { sharedModule } from "./sqlite-module.ts";
@@ -58,6 +62,7 @@ export class SqliteReplicator extends Replicator {
   static async create(config: SqliteReplicatorConfig): Promise<SqliteReplicator> {
     refuseUnknown(config, fields, "SqliteReplicatorConfig");
     const settings = checkSettings(config);
+    allowManyListeners(settings.signal);
     const dbPath = canonicalPath(checkString("dbPath", config.dbPath));
     const cacheDir =
       config.cacheDir === undefined ? `${dbPath}-sluice` : checkString("cacheDir", config.cacheDir);
@@ -78,6 +83,16 @@ export class SqliteReplicator extends Replicator {
       throw error;
     }
   }
+
+  override restore(options?: RestoreOptions): Promise<RestoreOutcome> {
+    allowManyListeners(options?.signal);
+    return super.restore(options);
+  }
+
+  override waitUntilUploaded(options?: WaitOptions): Promise<void> {
+    allowManyListeners(options?.signal);
+    return super.waitUntilUploaded(options);
+  }
 }
 
 /**
@@ -90,5 +105,7 @@ export async function verifyReplica(
   location: ReplicaLocation,
   options: VerifyOptions = {},
 ): Promise<VerifyReport> {
+  refuseUnknown(location, locationFields, "ReplicaLocation");
+  allowManyListeners(options?.signal);
   return verifyByRestoring(await openStore(location), options, (config) => SqliteReplicator.create(config));
 }

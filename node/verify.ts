@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import { LocalDatabaseError } from "../src/errors.ts";
 import type { AuditEvent } from "../src/events.ts";
@@ -62,7 +62,7 @@ export async function compareDatabase(
   const { capi } = sqlite3;
   const vfs = installNodeVfs(sqlite3);
   try {
-    const db = new sqlite3.oo1.DB({ filename: dbPath, flags: "w", vfs });
+    const db = new sqlite3.oo1.DB({ filename: resolve(dbPath), flags: "w", vfs });
     try {
       // A WAL without shared memory, and not moved into the file when this closes.
       db.exec("PRAGMA locking_mode=EXCLUSIVE");

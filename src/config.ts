@@ -216,11 +216,15 @@ export function checkRestoreOptions(
 ): Required<Pick<RestoreOptions, "overwrite" | "integrityCheck">> & { readonly point: RestorePoint } {
   refuseUnknown(options, restoreFields, "restore options");
   checkSignal("signal", options.signal);
-  if (options.onProgress !== undefined && typeof options.onProgress !== "function")
-    throw new ConfigError("onProgress", "must be a function");
+  checkOnProgress(options.onProgress);
   const integrityCheck = checkChoice("integrityCheck", options.integrityCheck, ["quick", "full", "none"]);
   const overwrite = checkBoolean("overwrite", options.overwrite, false);
   return { overwrite, integrityCheck, point: checkPoint(options) };
+}
+
+function checkOnProgress(onProgress: unknown): void {
+  if (onProgress !== undefined && typeof onProgress !== "function")
+    throw new ConfigError("onProgress", "must be a function");
 }
 
 function checkPoint({ txid, timestamp }: RestoreOptions): RestorePoint {
@@ -228,9 +232,31 @@ function checkPoint({ txid, timestamp }: RestoreOptions): RestorePoint {
     if (txid !== undefined) throw new ConfigError("timestamp", "cannot be given together with txid");
     return { timestamp: checkTime("timestamp", timestamp) };
   }
-  if (txid === undefined) return "latest";
-  if (Number.isSafeInteger(txid) && txid >= 0) return { txid };
+  return txid === undefined ? "latest" : { txid: checkTxid(txid) };
+}
+
+function checkTxid(txid: number): number {
+  if (Number.isSafeInteger(txid) && txid >= 0) return txid;
   throw new ConfigError("txid", "must be the number of a transaction, from 0");
+}
+
+/** Options of `start`, which would hand them on to a restore without a word. */
+export function checkStartOptions(options: Pick<RestoreOptions, "onProgress">): void {
+  refuseUnknown(options, ["onProgress"] satisfies (keyof RestoreOptions)[], "start options");
+  checkOnProgress(options.onProgress);
+}
+
+/** Options of `waitUntilUploaded`. */
+export interface WaitOptions {
+  /** The transaction to wait for. Default: the last one committed so far. */
+  readonly txid?: number;
+  readonly signal?: AbortSignal;
+}
+
+export function checkWaitOptions(options: WaitOptions): void {
+  refuseUnknown(options, ["txid", "signal"] satisfies (keyof WaitOptions)[], "waitUntilUploaded options");
+  if (options.txid !== undefined) checkTxid(options.txid);
+  checkSignal("signal", options.signal);
 }
 
 /** A point in time, milliseconds since 1970. */

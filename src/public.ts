@@ -1,7 +1,7 @@
 // What both entries export besides their own SqliteReplicator.
 export type { CacheEntry } from "./cache/write-cache.ts";
 export type { CompactProgress } from "./compact.ts";
-export type { CommonConfig, Logger, RestoreOptions } from "./config.ts";
+export type { CommonConfig, Logger, RestoreOptions, WaitOptions } from "./config.ts";
 export * from "./errors.ts";
 export type {
   AuditEvent,

@@ -1,7 +1,13 @@
 import type { Database } from "@sqlite.org/sqlite-wasm";
 import { mendRecord } from "./backlog.ts";
 import type { PositionRecord } from "./cache/write-cache.ts";
-import type { RestoreOptions, Settings } from "./config.ts";
+import {
+  checkStartOptions,
+  checkWaitOptions,
+  type RestoreOptions,
+  type Settings,
+  type WaitOptions,
+} from "./config.ts";
 import { StateError } from "./errors.ts";
 import { type AuditEvent, type ReplicatorEvents, TypedEventTarget } from "./events.ts";
 import { loadRestore } from "./load.ts";
@@ -80,6 +86,7 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
    */
   async start(options: Pick<RestoreOptions, "onProgress"> = {}): Promise<void> {
     this.#require("created", "start");
+    checkStartOptions(options);
     this.#state = "starting";
     const { signal, autoRestore, onUnknownLocal } = this.#settings;
     try {
@@ -128,9 +135,8 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
    * while the store cannot be reached it waits. Rejects with ReplicaFencedError, StateError when stopped, or the
    * signal's reason.
    */
-  async waitUntilUploaded(
-    options: { readonly txid?: number; readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
+  async waitUntilUploaded(options: WaitOptions = {}): Promise<void> {
+    checkWaitOptions(options);
     await this.#running("waitUntilUploaded").waitUntilUploaded(options.txid, options.signal);
   }
 

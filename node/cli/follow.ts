@@ -43,7 +43,7 @@ Exit code 1 when it cannot go on: a gap in the replica, a copy that somebody cha
     });
     failed.catch(() => undefined); // Heard only while following.
     const end = new AbortController();
-    const ended = interrupted().then(() => end.abort());
+    const ended = interrupted().then((reason) => end.abort(reason));
     try {
       await follower.start({
         signal: end.signal,
@@ -53,7 +53,10 @@ Exit code 1 when it cannot go on: a gap in the replica, a copy that somebody cha
       if (once !== true) await Promise.race([ended, failed]);
       return EXIT_OK;
     } catch (error) {
-      if (end.signal.aborted) return EXIT_OK;
+      if (end.signal.aborted) {
+        if (once === true) throw end.signal.reason; // Nobody may take the copy for current.
+        return EXIT_OK;
+      }
       if (!(error instanceof FollowError) || error.problem !== "no-replica") throw error;
       console.error(`sluice: ${error.message}`);
       return EXIT_NOTHING;

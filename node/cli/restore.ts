@@ -3,10 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkRestoreOptions, checkTime, type RestoreOptions } from "../../src/config.ts";
 import { ConfigError, ReplicaFencedError } from "../../src/errors.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
 import { type RestoreOutcome, SqliteReplicator } from "../index.ts";
 import { canonicalPath } from "../platform.ts";
 import { byteSize, ProgressLine } from "../progress.ts";
 import { type Command, EXIT_FAILED, EXIT_NOTHING, EXIT_OK } from "./command.ts";
+import { interruptible } from "./interrupted.ts";
 import { openReplica } from "./replica-word.ts";
 import { parseDuration } from "./status.ts";
 
@@ -47,50 +49,59 @@ ISO 8601 and how many bytes of objects were not needed because the database that
     };
     checkRestoreOptions(options);
     const store = await openReplica(replica!);
-    const queue = queueOf(dbPath!);
-    const line = new ProgressLine("restoring");
-    try {
-      const replicator = await SqliteReplicator.create({
-        dbPath: dbPath!,
-        replica: store,
-        cacheDir: queue.folder,
-      });
-      try {
-        const outcome = await replicator.restore({
-          ...options,
-          onProgress: ({ objects, totalObjects, bytes, totalBytes }) =>
-            line.update(bytes / totalBytes, `${objects}/${totalObjects} objects, ${byteSize(bytes)}`),
-        });
-        line.clear();
-        if (json) console.log(JSON.stringify(documentOf(outcome, dbPath!)));
-        if (outcome.restored) {
-          if (!json) console.log(inWords(outcome, options, dbPath!));
-          return EXIT_OK;
-        }
-        const missing = outcome.reason === "no-replica";
-        console.error(
-          missing
-            ? `sluice: there is no replica at ${store.url}, or no snapshot in it yet. See sluice ls.`
-            : `sluice: ${dbPath} exists. Name another file, or replace it with --overwrite.`,
-        );
-        return missing ? EXIT_NOTHING : EXIT_FAILED;
-      } catch (error) {
-        line.clear();
-        if (error instanceof ReplicaFencedError && !queue.isTemporary)
-          console.error(
-            `sluice: ${queue.folder} holds commits that the replica does not have and cannot take. Move that folder away to ` +
-              "give them up, and restore again.",
-          );
-        throw error;
-      } finally {
-        await replicator.stop();
-      }
-    } finally {
-      line.clear();
-      if (queue.isTemporary) rmSync(queue.folder, { recursive: true, force: true });
+    const outcome = await interruptible((signal) => restoreDatabase(store, dbPath!, { ...options, signal }));
+    if (json) console.log(JSON.stringify(documentOf(outcome, dbPath!)));
+    if (outcome.restored) {
+      if (!json) console.log(inWords(outcome, options, dbPath!));
+      return EXIT_OK;
     }
+    const missing = outcome.reason === "no-replica";
+    console.error(
+      missing
+        ? `sluice: there is no replica at ${store.url}, or no snapshot in it yet. See sluice ls.`
+        : `sluice: ${dbPath} exists. Name another file, or replace it with --overwrite.`,
+    );
+    return missing ? EXIT_NOTHING : EXIT_FAILED;
   },
 };
+
+async function restoreDatabase(
+  store: ObjectStore,
+  dbPath: string,
+  options: RestoreOptions & { readonly signal: AbortSignal },
+): Promise<RestoreOutcome> {
+  const queue = queueOf(dbPath);
+  const line = new ProgressLine("restoring");
+  const { signal } = options;
+  try {
+    const replicator = await SqliteReplicator.create({
+      dbPath,
+      replica: store,
+      cacheDir: queue.folder,
+      signal,
+    });
+    try {
+      return await replicator.restore({
+        ...options,
+        onProgress: ({ objects, totalObjects, bytes, totalBytes }) =>
+          line.update(bytes / totalBytes, `${objects}/${totalObjects} objects, ${byteSize(bytes)}`),
+      });
+    } catch (error) {
+      line.clear();
+      if (error instanceof ReplicaFencedError && !queue.isTemporary)
+        console.error(
+          `sluice: ${queue.folder} holds commits that the replica does not have and cannot take. Move that folder away to ` +
+            "give them up, and restore again.",
+        );
+      throw error;
+    } finally {
+      await replicator.stop();
+    }
+  } finally {
+    line.clear();
+    if (queue.isTemporary) rmSync(queue.folder, { recursive: true, force: true });
+  }
+}
 
 /**
  * A queue beside the database belongs to the program that replicates it, and has to know what happened: what waits in it goes

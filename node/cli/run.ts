@@ -8,6 +8,7 @@ import { destroy } from "./destroy.ts";
 import { follow } from "./follow.ts";
 import { gateway } from "./gateway.ts";
 import { inspect } from "./inspect.ts";
+import { Interrupted } from "./interrupted.ts";
 import { ls } from "./ls.ts";
 import { prune } from "./prune.ts";
 import { restore } from "./restore.ts";
@@ -69,7 +70,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   try {
     return await runCommand(name, command, rest);
   } catch (error) {
-    return explain(error);
+    return explain(error, name);
   }
 }
 
@@ -108,8 +109,12 @@ function usageError(text: string, command?: string): number {
   return EXIT_USAGE;
 }
 
-function explain(error: unknown): number {
-  if (error instanceof ConfigError) return usageError(error.message);
+function explain(error: unknown, command: string): number {
+  if (error instanceof ConfigError) return usageError(error.message, command);
+  if (error instanceof Interrupted) {
+    console.error("sluice: interrupted.");
+    return error.exitCode;
+  }
   if (error instanceof SluiceError) console.error(`sluice: ${error.message}${hint(error)}`);
   else console.error(error);
   return EXIT_FAILED;

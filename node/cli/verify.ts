@@ -6,6 +6,7 @@ import { byteSize, ProgressLine } from "../progress.ts";
 import { sharedModule } from "../sqlite-module.ts";
 import { compareDatabase } from "../verify.ts";
 import { type Command, EXIT_FAILED, EXIT_NOTHING, EXIT_OK } from "./command.ts";
+import { interruptible } from "./interrupted.ts";
 import { openReplica } from "./replica-word.ts";
 
 export const verify: Command = {
@@ -25,27 +26,32 @@ wrong or differs, 3 without a replica.`,
   options: { quick: { type: "boolean" }, against: { type: "string" } },
   words: [1, 1],
   async run([replica], { json, quick, against }) {
+    // SQLite takes no name for a database of its own.
+    if (against === "") throw new ConfigError("--against", "needs the path of a database");
     const store = await openReplica(replica!);
     const line = new ProgressLine("verifying");
     let report: VerifyReport;
     try {
-      report = await verifyReplica(
-        { replica: store },
-        {
-          quick: quick === true,
-          onProgress: ({ objects, totalObjects, bytes, totalBytes }) =>
-            line.update(bytes / totalBytes, `${objects}/${totalObjects} objects, ${byteSize(bytes)}`),
-        },
+      report = await interruptible((signal) =>
+        verifyReplica(
+          { replica: store },
+          {
+            quick: quick === true,
+            signal,
+            onProgress: ({ objects, totalObjects, bytes, totalBytes }) =>
+              line.update(bytes / totalBytes, `${objects}/${totalObjects} objects, ${byteSize(bytes)}`),
+          },
+        ),
       );
     } finally {
       line.clear();
     }
     const { lineage, newest } = report;
     let compared: AuditEvent | null = null;
-    if (typeof against === "string") {
+    if (against !== undefined) {
       if (lineage === null || newest === null)
         throw new ConfigError("--against", `there is nothing to compare with at ${store.url}`);
-      compared = await compareDatabase(await sharedModule(), store, { lineage, newest }, against);
+      compared = await compareDatabase(await sharedModule(), store, { lineage, newest }, `${against}`);
     }
     if (json) console.log(JSON.stringify({ ...report, ...(compared && { against: asJson(compared) }) }));
     else print(store.url, report, compared);

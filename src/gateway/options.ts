@@ -1,5 +1,6 @@
 import { checkNumber, checkObject, refuseUnknown } from "../config.ts";
 import { ConfigError } from "../errors.ts";
+import { checkStore } from "../store/check-store.ts";
 import { PART_BYTES } from "../store/gateway-protocol.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import type { Timer } from "./body.ts";
@@ -75,6 +76,7 @@ const MAX_DELAY_MS = 2 ** 31 - 1;
 export function checkGatewayOptions(options: GatewayOptions): Limits {
   refuseUnknown(options, fields, "gateway options");
   if (checkObject("store", options.store) === undefined) throw new ConfigError("store", "is missing");
+  checkStore("store", options.store);
   if (typeof options.authorize !== "function")
     throw new ConfigError("authorize", "must be a function: it says who may use which part of the store");
   if (options.onError !== undefined && typeof options.onError !== "function")

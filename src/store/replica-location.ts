@@ -1,6 +1,7 @@
 import { checkString, refuseUnknown } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { load } from "../load.ts";
+import { checkStore } from "./check-store.ts";
 import type { GatewayConfig } from "./gateway-config.ts";
 import type { ObjectStore } from "./object-store.ts";
 import type { S3StoreConfig } from "./s3-config.ts";
@@ -60,7 +61,7 @@ export async function openLocation(location: ReplicaLocation, schemes: StoreSche
   if (s3Prefix !== undefined) throw new ConfigError("s3Prefix", "needs s3Bucket");
   if (typeof replica === "string" && /^s3:/i.test(replica)) return openS3(replica, s3, schemes.s3Runtime);
   if (s3 !== undefined) throw new ConfigError("s3", "is for a replica in S3 only");
-  if (typeof replica === "object" && replica !== null) return replica;
+  if (typeof replica === "object" && replica !== null) return checkStore("replica", replica);
   const store = schemes.openOther(checkString("replica", replica));
   if (store !== null) return store;
   throw new ConfigError("replica", `must begin with ${schemes.names}, or be an ObjectStore`);

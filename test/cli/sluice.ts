@@ -27,8 +27,9 @@ export function useSluice() {
       return run([join(folder, "dist/cli.js"), ...args], environment);
     },
     /** A command that goes on until it is stopped, by who started it. */
-    start(args: readonly string[]): ChildProcess {
+    start(args: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
       return spawn(process.execPath, [join(folder, "dist/cli.js"), ...args], {
+        env: { ...process.env, ...environment },
         stdio: ["ignore", "pipe", "ignore"],
       });
     },

@@ -43,6 +43,23 @@ async function takeOver(folder: string, store: ObjectStore): Promise<void> {
   await other.stop();
 }
 
+test("many who wait with one signal are no memory leak to Node", async () => {
+  const { store, replicator, db } = await replicated();
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on("warning", onWarning);
+  store.offline = true;
+  insert(db, "one");
+  const { signal } = new AbortController();
+  const waiting = Array.from({ length: 12 }, () => replicator.waitUntilUploaded({ signal }));
+  store.offline = false;
+  replicator.wake();
+  await Promise.all(waiting);
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+  db.close();
+});
+
 describe("damage that once was possible", () => {
   test("a clock set back by days keeps commits from being cached until it catches up", async () => {
     const { replicator, db } = await replicated({ syncIntervalMs: 50 });

@@ -10,11 +10,14 @@ import {
   DirectoryStore,
   LocalDatabaseError,
   MemoryStore,
+  openStore,
   SqliteReplicator,
   type SqliteReplicatorConfig,
   StateError,
   StoreError,
+  verifyReplica,
 } from "../../node/index.ts";
+import { createGateway } from "../../src/gateway/gateway.ts";
 import { walFrameHeaderSize, walHeaderSize } from "../../src/wal/wal-format.ts";
 import { bundle } from "../faults/bundle.ts";
 import { createQuietly, hashFolder } from "./history-fixture.ts";
@@ -98,6 +101,8 @@ describe("configuration", () => {
     ["replica", { replica: "/var/backups" }],
     ["replica", { replica: "ftp://host/path" }],
     ["replica", { replica: "file://host/path" }],
+    ["replica", { replica: {} }],
+    ["replica", { replica: openStore({ replica: good.replica }) }],
     ["cacheDir", { cacheDir: 1 }],
     ["autoRestore", { autoRestore: "yes" }],
     ["unsafeNoLock", { unsafeNoLock: 1 }],
@@ -117,6 +122,32 @@ describe("configuration", () => {
   ])("%s: %j is refused by name", async (field, wrong) => {
     const config = { ...good, ...wrong } as unknown as SqliteReplicatorConfig;
     await expect(SqliteReplicator.create(config)).rejects.toMatchObject({ constructor: ConfigError, field });
+  });
+
+  test("so is what verifyReplica() and a gateway are given for a store", async () => {
+    const store = openStore({ replica: good.replica });
+    expect(() => createGateway({ store: store as never, authorize: () => null })).toThrow(ConfigError);
+    for (const wrong of [undefined, { replica: good.replica, quick: true }, { replica: store }])
+      await expect(verifyReplica(wrong as never)).rejects.toBeInstanceOf(ConfigError);
+  });
+
+  test("so are options of start() and waitUntilUploaded() that nothing would heed", async () => {
+    const config = { dbPath: join(temporaryFolder(), "app.db"), replica: new MemoryStore() };
+    const replicator = await createQuietly(config);
+    onTestFinished(async () => void (await replicator.stop()));
+    for (const wrong of [{ txid: 3 }, { overwrite: true }, { onProgress: 1 }, null])
+      await expect(replicator.start(wrong as never)).rejects.toBeInstanceOf(ConfigError);
+    await replicator.start();
+    for (const wrong of [
+      { tixd: 1 },
+      { txid: "1" },
+      { txid: Number.NaN },
+      { txid: -1 },
+      { signal: {} },
+      0,
+      null,
+    ])
+      await expect(replicator.waitUntilUploaded(wrong as never)).rejects.toBeInstanceOf(ConfigError);
   });
 
   test("so is no configuration at all, and an unknown option of restore()", async () => {
