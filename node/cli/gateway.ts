@@ -6,7 +6,8 @@ import { interrupted } from "./interrupted.ts";
 import { openReplica } from "./replica-word.ts";
 
 export const gateway: Command = {
-  usage: "gateway <replica> [--port <n>] [--host <name>] [--token-file <file>] [--allow-origin <origins>]",
+  usage:
+    "gateway <replica> [--port <n>] [--host <name>] [--token <token> | --token-file <file>] [--allow-origin <origins>]",
   help: `Serves a replica over HTTP, so that programs and pages without credentials of its store can use it: as replica
 they name this server's URL. Runs until it is interrupted. Where others than this machine shall reach it, it needs a
 token, which they send as "Authorization: Bearer …", and a proxy before it that ends TLS.
@@ -17,7 +18,7 @@ token, which they send as "Authorization: Bearer …", and a proxy before it tha
 
   --port           default: a free one
   --host           default 127.0.0.1
-  --token          the token; in a file it does not show in the list of processes
+  --token-file     holds the token, which does not show in the list of processes then, as it does with --token
   --allow-origin   origins of the pages that may call, with commas between
 
 An app with users of its own mounts createGateway in its server instead, and says there whose requests may go where.

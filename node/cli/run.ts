@@ -1,6 +1,12 @@
 import { createRequire } from "node:module";
 import { parseArgs } from "node:util";
-import { ConfigError, SluiceError, StoreError } from "../../src/errors.ts";
+import {
+  BrokenReplicaError,
+  ConfigError,
+  CorruptObjectError,
+  SluiceError,
+  StoreError,
+} from "../../src/errors.ts";
 import { type Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Options } from "./command.ts";
 import { compact } from "./compact.ts";
 import { demo } from "./demo.ts";
@@ -40,11 +46,12 @@ A replica is s3://bucket/prefix/, file:///folder, or https://host/path/ where a 
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role. The token of a gateway comes from
 SLUICE_GATEWAY_TOKEN.
 
-  --json     one JSON document on standard output (follow: one a line), nothing else; nothing at all where the command fails
+  --json     one JSON document on standard output (follow: one a line), nothing else; none where the command has no answer, but an error
   --help     what a command does, with examples: sluice restore --help
   --version
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 there is no replica, or (status) it is too old.`;
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 there is no replica, or (status) it is too old;
+130 interrupted (143 by SIGTERM).`;
 
 const commonOptions = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } } as const;
 
@@ -122,6 +129,8 @@ function explain(error: unknown, command: string): number {
 
 /** What to do next, where the message does not say so itself. */
 function hint(error: SluiceError): string {
+  if (error instanceof CorruptObjectError || error instanceof BrokenReplicaError)
+    return "\nsluice verify says all that is wrong. For a state before it: sluice ls, then sluice restore with --txid.";
   if (!(error instanceof StoreError)) return "";
   if (/Could not load credentials/.test(error.message))
     return "\nSet AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.";

@@ -48,6 +48,10 @@ test("a database that differs, one that is in use, and one that is none", async 
   expect(await sluice.run(["verify", url, "--quick", "--against", join(folder, "none.db")])).toMatchObject({
     code: 1,
   });
+  expect(await sluice.run(["verify", url, "--quick", "--against", ""])).toMatchObject({
+    code: 2,
+    stdout: "",
+  });
 });
 
 test("a database with a WAL, as a process that was killed leaves it, which stays as it is", async () => {
