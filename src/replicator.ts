@@ -71,7 +71,14 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
     try {
       this.#record = await mendRecord(this.#platform.cache, this.#record);
       const { restoreDatabase } = await loadRestore();
-      const { outcome, record } = await restoreDatabase(this.#context(), this.#record, options);
+      const onRecord = (record: PositionRecord) => {
+        this.#record = record;
+      };
+      const { outcome, record } = await restoreDatabase(
+        { ...this.#context(), onRecord },
+        this.#record,
+        options,
+      );
       this.#record = record;
       return outcome;
     } finally {

@@ -1,4 +1,4 @@
-import { type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
+import { GOING_BACK, type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
 import { checkRestoreOptions, type RestoreOptions } from "./config.ts";
 import { BrokenReplicaError, LocalDatabaseError } from "./errors.ts";
 import { fault } from "./faults.ts";
@@ -26,7 +26,10 @@ export type RestoreOutcome =
     }
   | { readonly restored: false; readonly reason: "no-replica" | "database-exists" };
 
-type RestoreContext = Pick<StartContext, "platform" | "shim" | "database" | "store">;
+interface RestoreContext extends Pick<StartContext, "platform" | "shim" | "database" | "store"> {
+  /** A record was made durable that counts also where the restore fails. */
+  readonly onRecord?: (record: PositionRecord) => void;
+}
 
 /**
  * Replaces a missing local database (or an existing one, with `overwrite`) by a state of the replica. What the cache still
@@ -63,7 +66,11 @@ export async function restoreDatabase(
   try {
     if (integrityCheck !== "none") checkIntegrity(context, target.path, integrityCheck);
     // From here on a crash may leave the earlier state beside a record that does not know of it.
-    if (!newest && record !== null) platform.cache.savePosition({ ...record, resync: WENT_BACK });
+    if (!newest && record !== null) {
+      const marked = { ...record, resync: GOING_BACK };
+      platform.cache.savePosition(marked);
+      context.onRecord?.(marked);
+    }
     fault("restore:before-finish");
     await target.finish(state.pageCount * state.pageSize);
     fault("restore:before-record");

@@ -4,7 +4,7 @@ import { fault } from "./faults.ts";
 import { genesisPosition } from "./format/genesis.ts";
 import { randomId } from "./format/id.ts";
 import { samePosition } from "./format/position.ts";
-import type { LocalDatabase } from "./local-database.ts";
+import { LocalDatabase } from "./local-database.ts";
 import { findClaim } from "./replica.ts";
 import { equalsReplica, readNewestState } from "./replica-state.ts";
 import type { StartContext } from "./start.ts";
@@ -71,4 +71,32 @@ export async function endsReplica(
   const state = await readNewestState(store, record.lineage, codecs, signal);
   if (state === null) return false;
   return samePosition(state.position, record.cached) && equalsReplica(sqlite3, local.control, state, codecs);
+}
+
+/**
+ * The record of a database that a restore was to put back to an earlier state, and did not: it still is what the replica
+ * ends with, so it goes on as if nothing had been.
+ * @throws UnknownLocalHistoryError where it is not; StoreError.
+ */
+export async function requireUnchanged(
+  context: StartContext,
+  { resync: _, ...record }: PositionRecord,
+): Promise<PositionRecord> {
+  const { platform, store } = context;
+  const local = new LocalDatabase(platform, context.shim, context.database);
+  try {
+    if (local.pageSize === record.pageSize && local.checkpoint("TRUNCATE"))
+      if (await endsReplica(context, local, record)) {
+        const next = { ...record, wal: null, fingerprint: platform.fingerprint() };
+        await platform.cache.savePosition(next);
+        return next;
+      }
+  } finally {
+    local.close();
+  }
+  throw new UnknownLocalHistoryError(
+    `A restore of ${platform.dbPath} to an earlier state did not end, and the database is not what ${store.url} ends with: it is ` +
+      "that earlier state, or has commits that were not uploaded. Restore again, whichever state is wanted; or decide with " +
+      "onUnknownLocal.",
+  );
 }

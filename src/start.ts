@@ -1,4 +1,4 @@
-import { CACHE_LOST, type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
+import { CACHE_LOST, GOING_BACK, type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
 import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
@@ -37,7 +37,9 @@ export interface Started {
 export async function start(context: StartContext, loaded: PositionRecord | null): Promise<Started> {
   const { platform, onUnknownLocal } = context;
   let record = loaded;
-  if (record?.resync === WENT_BACK) record = await adoptEarlier(context, record);
+  const wentBack = record?.resync === WENT_BACK || record?.resync === GOING_BACK;
+  // Where there is no database any more, there is none that went back.
+  if (wentBack && platform.inspect() === "present") record = await adoptEarlier(context, record!);
   else if (record?.resync === CACHE_LOST) record = await adoptAfterLoss(context, record);
   else if (record !== null && onUnknownLocal !== "error" && (await isFenced(context, record)))
     record = await adopt(context, record);
@@ -97,6 +99,7 @@ async function adoptAfterLoss(context: StartContext, record: PositionRecord): Pr
 /** Going back has to be meant: the replica holds what came after, and nothing is appended to it unasked. */
 async function adoptEarlier(context: StartContext, record: PositionRecord): Promise<PositionRecord | null> {
   if (context.onUnknownLocal !== "error") return adopt(context, record);
+  if (record.resync === GOING_BACK) return (await loadUnproven()).requireUnchanged(context, record);
   throw new UnknownLocalHistoryError(
     `${context.platform.dbPath} was restored to an earlier state, transaction ${record.cached.txid}, and ${context.store.url} ` +
       'holds later ones. To go on from here, which appends this state to the replica, start with onUnknownLocal: "adopt-local"; ' +

@@ -101,6 +101,12 @@ export const CACHE_LOST = "the write cache lost its queue";
 /** The reason in the record of a database that was put back to an earlier state: `onUnknownLocal` decides when it starts. */
 export const WENT_BACK = "the database was restored to an earlier state";
 
+/**
+ * The reason while that is under way: the database may still be the one before. Which
+ * one it is, a comparison with the replica's newest state tells.
+ */
+export const GOING_BACK = "the database is being restored to an earlier state";
+
 /** One segment waiting for upload. */
 export interface CacheEntry {
   readonly from: Position;

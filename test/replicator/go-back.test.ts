@@ -180,22 +180,68 @@ describe("start() after it", () => {
     expect(await startAndCount(at)).toBe(rowsAt(NEWEST));
   });
 
-  test.each([
-    "restore:before-finish",
-    "restore:before-rename",
-    "restore:after-rename",
-    "restore:before-record",
-  ])("refuses and uploads nothing where the restore was cut off: %s", async (point) => {
-    const at = place({ live: true });
+  const cutOff = (point: string) =>
     armFaults((reached) => {
       if (reached === point) throw new Error(`cut off at ${point}`);
     });
-    await expect(restore(at, { txid: 4 })).rejects.toThrow();
-    armFaults(null);
+
+  test.each(["restore:after-rename", "restore:before-record"])(
+    "refuses and uploads nothing where the restore was cut off: %s",
+    async (point) => {
+      const at = place({ live: true });
+      cutOff(point);
+      await expect(restore(at, { txid: 4 })).rejects.toThrow();
+      armFaults(null);
+      const before = hashFolder(at.replica);
+      await expect(startAndCount(at)).rejects.toBeInstanceOf(UnknownLocalHistoryError);
+      expect(hashFolder(at.replica)).toEqual(before);
+      await restore(at, {});
+      expect(await startAndCount(at)).toBe(rowsAt(NEWEST));
+    },
+  );
+
+  test.each(["restore:before-finish", "restore:before-rename"])(
+    "goes on where the restore was cut off before it changed anything: %s",
+    async (point) => {
+      for (const onUnknownLocal of ["error", "adopt-local", "adopt-remote"] as const) {
+        const at = place({ live: true });
+        cutOff(point);
+        await expect(restore(at, { txid: 4 })).rejects.toThrow();
+        armFaults(null);
+        const before = hashFolder(at.replica);
+        expect(await startAndCount(at, { onUnknownLocal })).toBe(rowsAt(NEWEST));
+        if (onUnknownLocal === "error") expect(hashFolder(at.replica)).toEqual(before);
+        expect(await startAndCount(at)).toBe(rowsAt(NEWEST));
+        expect(await restoredRows(at)).toBe(rowsAt(NEWEST));
+      }
+    },
+  );
+
+  test.each<[string, "goes on" | "refuses"]>([
+    ["restore:before-finish", "goes on"],
+    ["restore:before-rename", "goes on"],
+    ["restore:after-rename", "refuses"],
+    ["restore:before-record", "refuses"],
+  ])("by the replicator whose restore failed: at %s it %s", async (point, does) => {
+    const at = place({ live: true });
     const before = hashFolder(at.replica);
-    await expect(startAndCount(at)).rejects.toBeInstanceOf(UnknownLocalHistoryError);
+    await withReplicator(at, async (replicator) => {
+      cutOff(point);
+      await expect(replicator.restore({ overwrite: true, txid: 4 })).rejects.toThrow();
+      armFaults(null);
+      if (does === "goes on") {
+        await replicator.start();
+        await replicator.flush();
+      } else await expect(replicator.start()).rejects.toBeInstanceOf(UnknownLocalHistoryError);
+    });
     expect(hashFolder(at.replica)).toEqual(before);
-    await restore(at, {});
+  });
+
+  test("takes the newest state where the database is gone", async () => {
+    const at = place({ live: true });
+    await restore(at, { txid: 4 });
+    fs.rmSync(at.dbPath);
+    expect(await startAndCount(at)).toBe(rowsAt(NEWEST));
     expect(await startAndCount(at)).toBe(rowsAt(NEWEST));
   });
 });

@@ -66,21 +66,32 @@ test("back to the past over a database in a pool: only what differs is fetched, 
   expect((await adopting.status()).uploaded).toBeGreaterThan(past.txid + 1);
 });
 
-test.each(["restore:before-finish", "restore:copying"])(
-  "cut off at %s: the old database or the earlier state, whole, and start() asks",
-  async (point) => {
-    const { past, sum, open } = await stopped();
-    const db = await open();
-    const { ended } = await db.endAt(point);
-    void db.call("restore", { overwrite: true, txid: past.txid }).catch(() => {});
-    await ended;
+async function cutOff(point: string) {
+  const { past, sum, open } = await stopped();
+  const db = await open();
+  const { ended } = await db.endAt(point);
+  void db.call("restore", { overwrite: true, txid: past.txid }).catch(() => {});
+  await ended;
+  return { past, sum, open };
+}
 
-    const asked = await open();
-    await expect(asked.call("start")).rejects.toMatchObject({ code: "SLUICE_UNKNOWN_LOCAL_HISTORY" });
-    asked.end();
-    const next = await open("adopt-local");
-    await next.call("start");
-    expect(await next.call("value", "PRAGMA integrity_check")).toBe("ok");
-    expect(await next.call("value", SUM)).toBe(point === "restore:copying" ? past.sum : sum);
-  },
-);
+test("cut off before it changed anything: the old database, and start() goes on", async () => {
+  const { past, sum, open } = await cutOff("restore:before-finish");
+  const next = await open();
+  await next.call("start");
+  expect(await next.call("value", "PRAGMA integrity_check")).toBe("ok");
+  expect(await next.call("value", SUM)).toBe(sum);
+  await next.call("waitUntilUploaded");
+  expect((await next.status()).uploaded).toBe(past.txid + 2);
+});
+
+test("cut off while it is put in place: the earlier state, whole, and start() asks", async () => {
+  const { past, open } = await cutOff("restore:copying");
+  const asked = await open();
+  await expect(asked.call("start")).rejects.toMatchObject({ code: "SLUICE_UNKNOWN_LOCAL_HISTORY" });
+  asked.end();
+  const next = await open("adopt-local");
+  await next.call("start");
+  expect(await next.call("value", "PRAGMA integrity_check")).toBe("ok");
+  expect(await next.call("value", SUM)).toBe(past.sum);
+});
