@@ -1,4 +1,5 @@
 import type { Drainer } from "./drainer.ts";
+import { CacheError } from "./errors.ts";
 import type { ResyncEvent } from "./events.ts";
 import { loadUpkeep } from "./load.ts";
 import type { LocalDatabase } from "./local-database.ts";
@@ -77,6 +78,19 @@ export class ResyncTask implements Task {
 
   failed(error: unknown): boolean {
     this.#o.onFailed(error);
+    if (error instanceof CacheError && error.full) this.#makeRoom();
     return true;
+  }
+
+  /**
+   * What the WAL held is given up already, while its file keeps the size that it once had: that may be the room which the
+   * segment lacks. Not sooner: as long as the store is away the WAL needs it more.
+   */
+  #makeRoom(): void {
+    try {
+      this.#o.local.checkpoint("TRUNCATE");
+    } catch (error) {
+      this.#o.onFailed(error);
+    }
   }
 }

@@ -94,3 +94,42 @@ test("a disk that is full while the store is away: the app goes on, and a resync
   expect(restored.selectValues("SELECT data FROM sqlite_dbpage")).toEqual(pages);
   restored.close();
 });
+
+test("a WAL that took all the room gives it back to the resync that it made necessary", async ({ skip }) => {
+  const disk = smallDisk() ?? skip("no right to mount a tmpfs");
+  const store = new MemoryStore();
+  const replicator = await use.create(join(disk, "a.db"), store, { syncIntervalMs: 1, logger: {} });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  db.exec(`
+    CREATE TABLE n(n INTEGER); INSERT INTO n VALUES(0);
+    CREATE TABLE t(a INTEGER PRIMARY KEY, b);
+    WITH RECURSIVE c(i) AS (VALUES(0) UNION ALL SELECT i + 1 FROM c WHERE i < 49)
+      INSERT INTO t SELECT i, randomblob(2000) FROM c`);
+  await replicator.snapshot();
+  const ballast = join(disk, "ballast");
+  const fill = () =>
+    expect(() => {
+      for (;;) appendFileSync(ballast, Buffer.alloc(4096));
+    }).toThrow("ENOSPC");
+  expect(db.selectValue("PRAGMA wal_checkpoint(TRUNCATE)")).toBe(0);
+  // Whatever is free, or becomes free by an upload, is somebody else's at once.
+  let needed = false;
+  replicator.addEventListener("resync", ({ detail }) => {
+    needed ||= detail.phase === "needed";
+    if (detail.phase === "needed") fill();
+  });
+  replicator.addEventListener("upload", () => needed && replicator.status().state === "resync" && fill());
+  // A transaction that reads keeps the WAL from beginning anew while it grows; then nothing else fits.
+  const reader = replicator.openDatabase();
+  reader.exec("BEGIN; SELECT count(*) FROM t");
+  await commits(replicator, 100);
+  fill();
+  for (let round = 0; round < 100 && !needed; round++) await commits(replicator, 50);
+  expect(needed).toBe(true);
+  reader.close();
+  await replicator.waitUntilUploaded();
+  expect(await replicator.verify()).toMatchObject({ outcome: "equal" });
+  db.close();
+  expect(await replicator.stop()).toEqual({ uploaded: true });
+});
