@@ -92,3 +92,16 @@ test.runIf(availableParallelism() > 1)(
     await expect(unpacker.unpack(frame, 1 << 20)).rejects.toThrow("ended");
   },
 );
+
+test.runIf(availableParallelism() > 1)("a thread that ended is not taken for a damaged object", async () => {
+  const unpacker = openWorkers(LARGE)!;
+  await unpacker.end();
+  const { bytes } = encodeObject(snapshotHeader(4096, 100), somePages(4096, range(1, 100)));
+  const object = await openObject(memorySource(bytes), codecs);
+  for (let b = 0; b < object.blockCount; b++) {
+    const { offset, length } = object.blockRange(b);
+    const compressed = bytes.slice(offset, offset + length);
+    const block = await object.decodeBlockBeside(b, compressed, unpacker);
+    expect(Buffer.compare(block.raw, object.decodeBlock(b, compressed).raw)).toBe(0);
+  }
+});
