@@ -32,11 +32,11 @@ export async function writeState(
   const attempt = async () => {
     const continued: Plan | null = begun && (await planAgain(source, begun.restoration.txid));
     const chosen = continued ?? (await choose(source, point));
-    if (chosen === null) return null;
     if (begun !== null && continued === null) {
       await begun.target.abort();
       begun = null;
     }
+    if (chosen === null) return null;
     if (begun === null) {
       const target = openTarget();
       begun = { target, restoration: new Restoration(source, target, onProgress) };

@@ -129,7 +129,8 @@ function explain(error: unknown, command: string): number {
 
 /** What to do next, where the message does not say so itself. */
 function hint(error: SluiceError): string {
-  if (error instanceof CorruptObjectError || error instanceof BrokenReplicaError)
+  // At transaction 0 there is no state before.
+  if (error instanceof CorruptObjectError || (error instanceof BrokenReplicaError && error.detail.txid))
     return "\nsluice verify says all that is wrong. For a state before it: sluice ls, then sluice restore with --txid.";
   if (!(error instanceof StoreError)) return "";
   if (/Could not load credentials/.test(error.message))

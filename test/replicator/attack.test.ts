@@ -3,7 +3,13 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync }
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import { MemoryStore, type ObjectStore, StoreError } from "../../node/index.ts";
+import {
+  BrokenReplicaError,
+  DirectoryStore,
+  MemoryStore,
+  type ObjectStore,
+  StoreError,
+} from "../../node/index.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import { createTable, insert, next, rows, useReplicators } from "./fixture.ts";
 
@@ -42,6 +48,29 @@ async function takeOver(folder: string, store: ObjectStore): Promise<void> {
   db.close();
   await other.stop();
 }
+
+test("a replica that is destroyed while it is restored leaves no half restored file", async () => {
+  const { folder, store: live, db } = await replicated();
+  const path = join(folder, "copy.db");
+  const replica = new DirectoryStore(`file://${folder}/replica`);
+  for await (const { key } of live.list("")) {
+    const { body } = await live.get(key);
+    await replica.putStream(key, body);
+  }
+  const store = new FaultyStore(replica);
+  store.fault = () => {
+    if (existsSync(`${path}.sluice-restore`))
+      for (const name of ["snapshots", "wal"])
+        rmSync(join(folder, "replica", name), { recursive: true, force: true });
+    return "pass";
+  };
+  const copy = await use.create(path, store);
+  await expect(copy.restore()).rejects.toBeInstanceOf(BrokenReplicaError);
+  expect(existsSync(join(folder, "replica", "snapshots"))).toBe(false);
+  expect(existsSync(`${path}.sluice-restore`)).toBe(false);
+  await copy.stop();
+  db.close();
+});
 
 test("many who wait with one signal are no memory leak to Node", async () => {
   const { store, replicator, db } = await replicated();
