@@ -1,25 +1,17 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ReplicaFollower } from "../../node/index.ts";
+import { ReplicaFollower, type SluiceError } from "../../node/index.ts";
 import { bundle } from "../faults/bundle.ts";
 import { Random } from "../faults/random.ts";
 import { createQuietly } from "../replicator/history-fixture.ts";
 import type { Gateway } from "../s3/gateway.ts";
 import { freshBucket, ownGateway } from "../s3/server.ts";
+import { Figures } from "./figures.ts";
+import { SmallDisk } from "./small-disk.ts";
 import { TcpProxy, type Weather } from "./tcp-proxy.ts";
 import { Writer } from "./writer.ts";
 
@@ -36,37 +28,12 @@ export type Fault =
   | { readonly kind: "EIO"; readonly chance: number; readonly seconds: number }
   | { readonly kind: "network"; readonly weather: Weather; readonly seconds: number };
 
-/** What went on. */
-export class Figures {
-  lives = 0;
-  commits = 0;
-  histories = 0;
-  restores = 0;
-  restoredBytes = 0;
-  readonly faults = new Map<string, number>();
-  readonly said = new Map<string, number>();
-
-  note(kind: string, count = 1, to = this.faults): void {
-    to.set(kind, (to.get(kind) ?? 0) + count);
-  }
-
-  toString(): string {
-    const list = (counts: ReadonlyMap<string, number>) =>
-      [...counts].map(([kind, count]) => `${kind} ${count}`).join(", ");
-    return (
-      `${this.histories} histories, ${this.lives} lives, ${this.commits} commits, ${this.restores} restores ` +
-      `(${Math.round(this.restoredBytes / 1e6)} MB) byte for byte; faults: ${list(this.faults)}; heard: ${list(this.said)}`
-    );
-  }
-}
-
 /** A writer on a small disk, a network that fails, and a server that goes away; and what must come of them. */
 export class SoakSite {
   readonly figures = new Figures();
   readonly random: Random;
   readonly #folder = mkdtempSync(join(tmpdir(), "sluice-soak-"));
-  readonly #disk = join(this.#folder, "disk");
-  readonly canMount: boolean;
+  #disk!: SmallDisk;
   #script = "";
   #gateway!: Gateway;
   #proxy!: TcpProxy;
@@ -85,12 +52,15 @@ export class SoakSite {
   constructor(seed: number) {
     this.random = new Random(seed);
     this.#seed = seed;
-    mkdirSync(this.#disk);
-    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${DISK_MEGABYTES}m`, "tmpfs", this.#disk]);
-    this.canMount = mounted.status === 0;
+  }
+
+  /** Whether the disk can be full and read-only. */
+  get canMount(): boolean {
+    return this.#disk.mounted;
   }
 
   async prepare(): Promise<void> {
+    this.#disk = new SmallDisk(join(this.#folder, "disk"), DISK_MEGABYTES);
     this.#script = await bundle("test/soak/writer-child.ts", this.#folder);
     this.#gateway = await ownGateway();
     this.#proxy = new TcpProxy(this.#gateway.port, this.random);
@@ -105,12 +75,12 @@ export class SoakSite {
     await this.#writer?.kill();
     this.#proxy?.close();
     await this.#gateway?.stop();
-    if (this.canMount) spawnSync("umount", ["-l", this.#disk]);
+    this.#disk?.remove();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
   get #dbPath(): string {
-    return join(this.#disk, "app.db");
+    return join(this.#disk.folder, "app.db");
   }
 
   #beginHistory(): void {
@@ -119,13 +89,11 @@ export class SoakSite {
     this.#prefix = `soak-${this.#seed}-${++this.figures.histories}`;
     this.#lastRow = 0;
     this.#states = [];
-    for (const suffix of ["", "-wal", "-sluice", "-follow"])
-      rmSync(join(this.#folder, `followed.db${suffix}`), { recursive: true, force: true });
   }
 
   async #live(): Promise<void> {
     this.#writer = this.#spawn();
-    await patiently(this.#writer.says("started"), "start");
+    await patiently(this.#writer.says("started"), "start", this.#writer);
   }
 
   #spawn(): Writer {
@@ -189,39 +157,21 @@ export class SoakSite {
         await sleep(3000);
         return this.#gateway.start();
       case "full disk":
-        return this.#fill();
+        return this.#disk.full(() => sleep(4000));
       case "read-only":
         return this.#beReadOnly();
     }
   }
 
-  async #fill(): Promise<void> {
-    const path = join(this.#disk, "filler");
-    const fd = openSync(path, "w");
-    const block = new Uint8Array(1 << 16);
-    try {
-      for (;;) writeSync(fd, block);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
-    } finally {
-      closeSync(fd);
-    }
-    await sleep(4000);
-    rmSync(path);
-  }
-
   /** A file system that has writers cannot become read-only; the next life finds it so. */
   async #beReadOnly(): Promise<void> {
     await this.#kill();
-    execFileSync("mount", ["-o", "remount,ro", this.#disk]);
-    try {
+    await this.#disk.readOnly(async () => {
       this.#writer = this.#spawn();
       await patiently(this.#writer.says("refused"), "be refused");
       await this.#writer.ended();
       this.#noteEnd();
-    } finally {
-      execFileSync("mount", ["-o", "remount,rw", this.#disk]);
-    }
+    });
     await this.#live();
   }
 
@@ -235,7 +185,7 @@ export class SoakSite {
     const [word, hash, row, txid] =
       (writer.said.get("fenced") ?? 0) > 0
         ? ["fenced"]
-        : await patiently(Promise.race([still, stuck]), "be still");
+        : await patiently(Promise.race([still, stuck]), "be still", writer);
     still.catch(() => undefined);
     if (word === "fenced") {
       // It ends here, and the next life looks again.
@@ -285,7 +235,7 @@ export class SoakSite {
 
   /** A follower behind the same proxy comes to hold the same. One that the network drove to an error is begun again. */
   async #compareFollower(txid: number, content: string): Promise<void> {
-    const dbPath = join(this.#folder, "followed.db");
+    const dbPath = join(this.#folder, `followed-${this.figures.histories}.db`);
     for (let tries = 1; ; tries++) {
       try {
         if (this.#follower === null) {
@@ -297,7 +247,8 @@ export class SoakSite {
         break;
       } catch (error) {
         if (tries === 3) throw error;
-        this.figures.note("followers begun again", 1, this.figures.said);
+        const { code = error } = error as Partial<SluiceError>;
+        this.figures.note(`follower begun again (${code})`, 1, this.figures.said);
         await this.#endFollower();
       }
     }
@@ -314,7 +265,7 @@ export class SoakSite {
     await this.#endFollower();
     const writer = this.#running;
     writer.tell("stop");
-    const [, uploaded] = await patiently(writer.says("stopped"), "stop");
+    const [, uploaded] = await patiently(writer.says("stopped"), "stop", writer);
     await writer.ended();
     this.#noteEnd();
     if (uploaded !== "true") throw new Error("stop() left something behind");
@@ -330,11 +281,15 @@ function contentOf(path: string): string {
   return execFileSync("sqlite3", [path, ".timeout 10000", ".sha3sum"], { encoding: "utf8" });
 }
 
-async function patiently<T>(promise: Promise<T>, what: string): Promise<T> {
+/** Where it takes too long, what the writer has to say is part of the error. */
+async function patiently<T>(promise: Promise<T>, what: string, writer?: Writer | null): Promise<T> {
   const ending = new AbortController();
   const timeout = sleep(PATIENCE_MS, undefined, { signal: ending.signal }).then(
-    () => {
-      throw new Error(`the writer did not ${what} within ${PATIENCE_MS / 1000} s`);
+    async () => {
+      writer?.tell("status");
+      await sleep(3000);
+      const words = writer?.lastWords.join("\n") ?? "";
+      throw new Error(`it did not ${what} within ${PATIENCE_MS / 1000} s\n${words}`);
     },
     () => new Promise<never>(() => undefined),
   );

@@ -1,6 +1,7 @@
 /**
  * A process that writes to a replicated database until it is killed, and does what it is told on standard input: `still`
- * (says what the database is, once all is uploaded), `go`, `eio <chance>`, `stop`.
+ * (says what the database is, once all is uploaded), `go`, `eio <chance>`,
+ * `status`, `stop`.
  */
 import { createHash } from "node:crypto";
 import { writeSync } from "node:fs";
@@ -76,6 +77,7 @@ async function main(): Promise<void> {
     if (word === "go") writing = true;
     if (word === "eio") disk.chance = Number(value);
     if (word === "stop") stopping = true;
+    if (word === "status") say("status", JSON.stringify(replicator.status()));
   });
   while (!stopping) {
     if (writing) write(db, replicator);
