@@ -1,16 +1,16 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
 import type { Settings } from "./config.ts";
+import { DrainTask } from "./drain-task.ts";
 import { Drainer } from "./drainer.ts";
 import { ReplicaFencedError, StateError } from "./errors.ts";
 import type { AuditEvent, ReplicatorEvents } from "./events.ts";
-import { fault } from "./faults.ts";
 import type { Position } from "./format/position.ts";
 import { RestartGate } from "./gate.ts";
 import { HousekeepingTask } from "./housekeeping-task.ts";
 import { KnownTail } from "./known-tail.ts";
 import { leave } from "./leave.ts";
 import { loadUpkeep } from "./load.ts";
-import { Loop, type Task } from "./loop.ts";
+import { Loop } from "./loop.ts";
 import { OverflowTask } from "./overflow-task.ts";
 import type { Platform } from "./platform.ts";
 import { ResyncTask } from "./resync-task.ts";
@@ -46,7 +46,7 @@ export class Replication {
   readonly #drainer: Drainer;
   readonly #gate: RestartGate;
   readonly #loop: Loop;
-  readonly #drains: Task;
+  readonly #drains: DrainTask;
   readonly #resyncs: ResyncTask;
   readonly #uploads: UploadTask;
   /** What taking and checking a state of the database needs. */
@@ -54,12 +54,9 @@ export class Replication {
   readonly #snapshots: SnapshotTask;
   readonly #housekeeping: HousekeepingTask;
   readonly #ending = new AbortController();
-  /** Since when a commit waits to be drained; null when none does. */
-  #commitAt: number | null = null;
   readonly #verifying = new Set<Promise<unknown>>();
   #lastError: unknown = null;
   #lastAudit: ReplicationStatus["lastAudit"] = null;
-  #makingRoom = false;
 
   constructor(options: ReplicationOptions) {
     this.#o = options;
@@ -89,7 +86,7 @@ export class Replication {
       onCommit: () => this.#noteCommit(),
       onFailure: fail,
       onResync: (reason) => this.#soon(() => emit("resync", { reason, phase: "needed" })),
-      onWalFull: () => this.#soon(() => void this.#makeRoom()),
+      onWalFull: () => this.#soon(() => this.#makeRoom()),
       statusLine: options.statusLine,
     });
     const { lineage, writer } = record;
@@ -144,8 +141,18 @@ export class Replication {
       pinned: () => this.#drainer.pinned,
       onFailed: fail,
     });
-    const failed = (error: unknown) => fail(error);
-    this.#drains = { holding: true, due: () => this.#drainDue(), run: () => this.#drain(), failed };
+    this.#drains = new DrainTask({
+      clock,
+      capture,
+      local,
+      drainer: this.#drainer,
+      gate: this.#gate,
+      syncIntervalMs: settings.syncIntervalMs,
+      checkpointPages: settings.checkpointPages,
+      paused: () => this.#uploads.fenced !== null || this.#drainer.record.resync !== undefined,
+      awaited: () => this.#uploads.awaited,
+      onFailed: fail,
+    });
     this.#resyncs = new ResyncTask({
       platform,
       store,
@@ -155,7 +162,7 @@ export class Replication {
       signal,
       paused: () => this.#uploads.fenced !== null,
       onDone: (done) => {
-        this.#commitAt = capture.pending ? clock.now() : null;
+        this.#drains.begin();
         // What could not be read cannot be restored either, until there is a snapshot behind it.
         if (done.whole !== null) this.#snapshots.want();
         emit("resync", done);
@@ -184,23 +191,19 @@ export class Replication {
   }
 
   begin(): void {
-    const { platform, started, emit } = this.#o;
-    const { resync: reason, capture } = started;
-    if (reason !== null) emit("resync", { reason, phase: "needed" });
-    if (capture.pending) this.#commitAt = platform.clock.now();
+    const { resync: reason } = this.#o.started;
+    if (reason !== null) this.#o.emit("resync", { reason, phase: "needed" });
+    this.#drains.begin();
     this.#loop.wake();
   }
 
-  /** On the commit path: nothing here but a note for the loop. */
   #noteCommit(): void {
-    if (this.#commitAt !== null) return;
-    this.#commitAt = this.#o.platform.clock.now();
-    this.#loop.wake();
+    if (this.#drains.noteCommit()) this.#loop.wake();
   }
 
   /** Also called from within a lock request. */
   #noteCached(entry: CacheEntry): void {
-    if (!this.#o.started.capture.pending) this.#commitAt = null;
+    this.#drains.noteCached();
     const { from, to, size } = entry;
     this.#soon(() => this.#o.emit("wal", { minTxid: from.txid + 1, maxTxid: to.txid, size }));
   }
@@ -255,40 +258,9 @@ export class Replication {
     return this.#uploadedPosition.txid;
   }
 
-  #drainDue(): number | null {
-    if (this.#commitAt === null || this.#drainer.record.resync !== undefined || this.#uploads.fenced !== null)
-      return null;
-    return this.#uploads.awaited ? this.#commitAt : this.#commitAt + this.#o.settings.syncIntervalMs;
-  }
-
-  async #drain(): Promise<void> {
-    const { platform, settings, started } = this.#o;
-    const { capture, local } = started;
-    this.#gate.retry();
-    await this.#drainer.drain();
-    this.#commitAt = capture.pending ? platform.clock.now() : null;
-    if ((capture.captured.wal?.frame ?? 0) < settings.checkpointPages) return;
-    fault("drain:before-checkpoint");
-    local.checkpoint("PASSIVE");
-    fault("drain:after-checkpoint");
-  }
-
-  /**
-   * The WAL cannot grow, or soon cannot. What it holds is cached now; where the cache has no room either, a resync will carry it. Then it may
-   * begin anew, which takes no room at all.
-   */
-  async #makeRoom(): Promise<void> {
-    if (this.#makingRoom || this.#ending.signal.aborted) return;
-    this.#makingRoom = true;
-    try {
-      await this.#loop.run(this.#drains).catch(() => this.#gate.failed());
-      this.#o.started.local.checkpoint("PASSIVE");
-      if (this.#drainer.record.resync === undefined) this.#gate.forgetWalFull();
-    } catch (error) {
-      this.#fail(error);
-    } finally {
-      this.#makingRoom = false;
-    }
+  #makeRoom(): void {
+    if (this.#ending.signal.aborted) return;
+    void this.#drains.makeRoom(() => this.#loop.run(this.#drains));
   }
 
   /** Requests cost, and many small segments as much as few. Where it fails they go up as they are. */
