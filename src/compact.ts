@@ -67,7 +67,7 @@ export class Compactor {
     return this.#levels;
   }
 
-  /** Makes every object that can be made. Throws StoreError; "not-found" where what was listed is gone: list again. */
+  /** Makes every object that can be made. Throws StoreError; where what was listed `isGone`, list again. */
   async run(): Promise<void> {
     for (let level = 1; level <= maxLevel; level++)
       await this.#mergeAll(level, () => nextGroups(this.#levels, level, this.#facts));
@@ -200,27 +200,29 @@ export class Compactor {
     }
     fault("compact:before-put");
     let size = heldBytes;
-    try {
-      if (step.done) await store.put(key, joined(held, heldBytes), { ...options, ifNoneMatch: "*" });
-      else {
-        // A stream replaces what is there: the same pages, but under a reader.
+    if (step.done)
+      try {
+        await store.put(key, joined(held, heldBytes), { ...options, ifNoneMatch: "*" });
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
         const standing = await findObject(store, key, signal);
-        if (standing !== null) return await this.#sizeOf(standing, header);
-        const rest = async function* () {
-          yield* held.splice(0);
-          for (; !step.done; step = await chunks.next()) {
-            yield step.value;
-            await clock.turn();
-          }
-          size = step.value.size;
-        };
-        await store.putStream(key, rest(), { ...options });
+        if (standing === null)
+          throw new StoreError("unavailable", `${key} exists but is not listed`, { key });
+        return await this.#sizeOf(standing, header);
       }
-    } catch (error) {
-      if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
+    else {
+      // A stream replaces what is there: the same pages, but under a reader.
       const standing = await findObject(store, key, signal);
-      if (standing === null) throw new StoreError("unavailable", `${key} exists but is not listed`, { key });
-      return await this.#sizeOf(standing, header);
+      if (standing !== null) return await this.#sizeOf(standing, header);
+      const rest = async function* () {
+        yield* held.splice(0);
+        for (; !step.done; step = await chunks.next()) {
+          yield step.value;
+          await clock.turn();
+        }
+        size = step.value.size;
+      };
+      await store.putStream(key, rest(), { ...options });
     }
     fault("compact:after-put");
     return size;

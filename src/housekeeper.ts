@@ -1,7 +1,8 @@
 import type { Compactor } from "./compact.ts";
-import { type SluiceError, StoreError } from "./errors.ts";
+import type { SluiceError } from "./errors.ts";
 import { pass } from "./housekeeping.ts";
 import type { HousekeepingTaskOptions } from "./housekeeping-task.ts";
+import { isGone } from "./look-again.ts";
 import type { SegmentInfo } from "./replica.ts";
 
 /** What a writer's housekeeping knows of its replica from one run to the next. See `HousekeepingTask` for when. */
@@ -51,7 +52,7 @@ export class Housekeeper {
       await compactor.run();
     } catch (error) {
       // Another one merged and deleted what was known here.
-      if (error instanceof StoreError && error.kind === "not-found") return this.list();
+      if (isGone(error)) return this.list();
       throw error;
     }
     this.#settle(compactor, []);

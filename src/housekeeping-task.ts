@@ -79,12 +79,8 @@ export class HousekeepingTask implements Task {
     this.#listing = false;
     this.#waiting = 0;
     if (listing) this.#listedAt = this.#o.platform.clock.now();
-    try {
-      await (listing ? this.#housekeeper.list() : this.#housekeeper.merge(uploaded));
-    } catch (error) {
-      this.#listing = true;
-      throw error;
-    }
+    // What fails makes nothing due by itself, since it may never succeed: later uploads do, and then by a listing.
+    await (listing ? this.#housekeeper.list() : this.#housekeeper.merge(uploaded));
     this.#waiting = (this.#housekeeper.waiting % UPLOADS_A_GROUP) + this.#uploaded.length;
   }
 

@@ -1,8 +1,9 @@
 import { type CompactionContext, Compactor, type CompactProgress } from "./compact.ts";
 import { checkRetention, checkSignal, type Retention, refuseUnknown } from "./config.ts";
-import { type SluiceError, StoreError } from "./errors.ts";
+import type { SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { segmentKey } from "./format/keys.ts";
+import { isGone } from "./look-again.ts";
 import { levelsOf, type Remake } from "./plan-compaction.ts";
 import { PLAN_VALID_MS, planRetention, type RetentionRules } from "./plan-retention.ts";
 import type { Clock } from "./platform.ts";
@@ -101,7 +102,7 @@ export interface PassOptions {
 }
 
 const NOTHING_DONE: PruneOutcome = { deleted: [], problems: [], refused: false };
-/** Listings in one pass. Each but the first means that another one deleted what was listed. */
+/** Listings in one pass. Each but the first means that another one deleted or replaced what was listed. */
 const TRIES = 5;
 
 /** Lists a replica once, merges what can be merged, and deletes what need not stay. */
@@ -110,7 +111,7 @@ export async function pass(context: CompactionContext, options: PassOptions) {
     try {
       return await onePass(context, options);
     } catch (error) {
-      if (!(error instanceof StoreError) || error.kind !== "not-found" || tries === TRIES) throw error;
+      if (!isGone(error) || tries === TRIES) throw error;
     }
   }
 }

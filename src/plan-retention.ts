@@ -31,8 +31,9 @@ export interface Deletion {
 
 /**
  * What of a replica need not stay. Pure. These stay, always:
- * 1. The newest snapshot, the first of each day, and of those before the horizon the newest: the base. What lies before
- *    the base goes.
+ * 1. The newest snapshot, the first of each day, and of those before the horizon the newest from which segments lead to
+ *    the end: the base. What lies before the base goes. One that ended within a group whose level 0 had gone meanwhile
+ *    leads nowhere, and what lies behind it needs an older one.
  * 2. From each of them, and from each pinned position, the shortest way to the end.
  * 3. Behind the base, of every group of level 0: all its segments while one of them is younger than `fineRetentionMs`;
  *    from then on its object of level 1, until what covers that one is older than the horizon.
@@ -122,7 +123,7 @@ function sortSnapshots(
 ): SortedSnapshots {
   const dayOf = ({ lastModified }: SnapshotInfo) => Math.floor(lastModified / DAY_MS);
   const firsts = snapshots.filter((snapshot, i) => i === 0 || dayOf(snapshot) !== dayOf(snapshots[i - 1]!));
-  const base = firsts.findLast(({ age }) => age >= retentionMs) ?? null;
+  const base = firsts.findLast(({ age, txid }) => age >= retentionMs && ways.reachEnd(txid)) ?? null;
   const kept: SnapshotInfo[] = [];
   const thinned: Deletion[] = [];
   let before: SnapshotInfo | null = null;

@@ -3,6 +3,7 @@ import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { samePosition } from "./format/position.ts";
+import { isGone } from "./look-again.ts";
 import { type Deletion, PLAN_VALID_MS } from "./plan-retention.ts";
 import type { Clock } from "./platform.ts";
 import { openStored, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
@@ -46,8 +47,10 @@ export async function prune(context: PruneContext, plan: readonly Deletion[]): P
   const problems: SluiceError[] = [];
   let done = 0;
   let keys: string[] = [];
+  // A machine may sleep while anything is awaited, so it is asked last before a delete.
+  const isOld = () => clock.now() - listedAt > PLAN_VALID_MS;
   const flush = async () => {
-    if (keys.length === 0) return;
+    if (keys.length === 0 || isOld()) return;
     fault("prune:before-delete");
     await store.delete(keys, { ...(signal && { signal }) });
     fault("prune:after-delete");
@@ -57,7 +60,7 @@ export async function prune(context: PruneContext, plan: readonly Deletion[]): P
   try {
     for (const group of byCover(plan)) {
       signal?.throwIfAborted();
-      if (clock.now() - listedAt > PLAN_VALID_MS) break;
+      if (isOld()) break;
       const finding = await examine(context, group);
       if (finding === "covered") keys.push(...group.map(({ object }) => object.key));
       else if (finding !== "changed") problems.push(finding);
@@ -86,7 +89,7 @@ function byCover(plan: readonly Deletion[]): Deletion[][] {
 
 /**
  * Whether the cover stands for all of the group: opening it checks header, index and id. "changed" where another one has
- * deleted some of it meanwhile: the plan is no longer true there.
+ * deleted or replaced some of it meanwhile: the plan is no longer true there.
  */
 async function examine(
   context: PruneContext,
@@ -108,7 +111,7 @@ async function examine(
     return "covered";
   } catch (error) {
     if (error instanceof CorruptObjectError) return error;
-    if (error instanceof StoreError && error.kind === "not-found") return "changed";
+    if (isGone(error)) return "changed";
     throw error;
   }
 }

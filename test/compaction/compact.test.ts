@@ -166,13 +166,16 @@ describe("compaction", () => {
     expect(Buffer.compare(await bytesOf(store, key!), foreign)).toBe(0);
   });
 
-  test("what another one deletes meanwhile is listed anew", async () => {
+  test.each([
+    ["deletes", "not-found"],
+    ["replaces", "precondition-failed"],
+  ] as const)("what another one %s meanwhile is listed anew", async (_, kind) => {
     const { chain, store } = await chainOf(40);
     let gone = 0;
     class Pruned extends MemoryStore {
       override async get(key: string, options?: GetOptions) {
-        // The first read of a segment finds it gone; the next listing finds what stands for it.
-        if (key.startsWith("wal/0/") && gone++ === 0) throw new StoreError("not-found", key, { key });
+        // The first read of a segment finds it gone, or another by now; the next listing tells what stands there.
+        if (key.startsWith("wal/0/") && gone++ === 0) throw new StoreError(kind, key, { key });
         return store.get(key, options);
       }
       override list: MemoryStore["list"] = (...args) => store.list(...args);

@@ -120,6 +120,26 @@ describe("retention", () => {
     expect(world.plan(rules).deletions).toEqual([]);
   });
 
+  test("a snapshot from which nothing leads on is not the base", () => {
+    const world = uploaded(64);
+    world.compact();
+    // It was under way for so long that a pruner that did not know of it took its group's level 0.
+    for (const { key, level } of [...world.segments.values()]) if (level === 0) world.segments.delete(key);
+    const { minTxid } = levelsOf(world.list())[1]![1]!;
+    world.now += DAY_MS;
+    world.snapshots.set(minTxid, world.now);
+    world.now += 2 * DAY_MS;
+    for (let i = 0; i < 32; i++) world.upload(1);
+    world.compact();
+    world.now += 6 * DAY_MS;
+    world.snapshot();
+    const promised = world.promised(rules, 0);
+    expect(promised.length).toBe(2 + 1);
+    world.delete(world.plan(rules), () => true);
+    const restorable = world.restorable();
+    expect(promised.filter((txid) => !restorable.has(txid))).toEqual([]);
+  });
+
   test("a snapshot under way keeps its way to the end", () => {
     const world = uploaded(8);
     const pinned = world.txid;

@@ -3,7 +3,7 @@ import { StoreError } from "../../src/errors.ts";
 import { armFaults } from "../../src/faults.ts";
 import { compact, type PruneOptions, pruneReplica } from "../../src/housekeeping.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
-import type { ObjectStore } from "../../src/store/object-store.ts";
+import type { GetOptions, ObjectStore } from "../../src/store/object-store.ts";
 import { codecs } from "../format/objects.ts";
 import { Chain, memoryReplica, type TestClock } from "./chain.ts";
 
@@ -147,6 +147,71 @@ describe("prune", () => {
       },
       4,
     );
+  });
+
+  test("one that sleeps behind its last look deletes nothing by what it saw before", async () => {
+    const { store, clock } = memoryReplica();
+    const chain = new Chain(store, clock);
+    await chain.claim();
+    await chain.snapshotOfNothing();
+    await chain.writeMany(256);
+    await compact(store, codecs, clock, {});
+    let slept = 0;
+    class Sleeper extends MemoryStore {
+      override list: MemoryStore["list"] = (prefix, options) => store.list(prefix, options);
+      override delete: MemoryStore["delete"] = (keys, options) => store.delete(keys, options);
+      override async get(key: string, options?: GetOptions) {
+        const found = await store.get(key, options);
+        // The smaller merged objects are to go, since all of level 0 is there; the last of them is being looked at.
+        if (key !== last || slept++ > 0) return found;
+        clock.time += 7 * HOUR_MS;
+        const { deleted } = (await prune(store, clock))!;
+        expect(deleted.length).toBe(256);
+        return found;
+      }
+    }
+    let last = "";
+    for await (const { key } of store.list("wal/1/")) last = key;
+    const { deleted } = (await prune(new Sleeper({ now: clock.now }), clock))!;
+    expect(slept).toBeGreaterThan(0);
+    expect(deleted).toEqual([]);
+    const restorable = await chain.restorable();
+    const ends = [...chain.times.keys()].filter((_, i) => i % 16 === 15);
+    expect(ends.filter((txid) => !restorable.has(txid))).toEqual([]);
+  });
+
+  test("one that sleeps between two looks deletes nothing either", async () => {
+    const { store, clock } = memoryReplica();
+    await history(store, clock, 40, async () => {});
+    await compact(store, codecs, clock, {});
+    const covers: string[] = [];
+    for await (const { key } of store.list("wal/1/")) covers.push(key);
+    const get = store.get.bind(store);
+    store.get = async (key, options) => {
+      if (key === covers[3]) clock.time += 2 * HOUR_MS;
+      return get(key, options);
+    };
+    const { planned, deleted } = (await prune(store, clock))!;
+    expect(planned.length).toBeGreaterThan(100);
+    expect(deleted).toEqual([]);
+  });
+
+  test("what another one replaces meanwhile is left for the next time", async () => {
+    const { store, clock } = memoryReplica();
+    await history(store, clock, 40, async () => {});
+    await compact(store, codecs, clock, {});
+    let cover = "";
+    for await (const { key } of store.list("wal/1/")) cover ||= key;
+    const get = store.get.bind(store);
+    store.get = async (key, options) => {
+      if (key === cover) throw new StoreError("precondition-failed", "another version by now", { key });
+      return get(key, options);
+    };
+    const { planned, deleted, problems } = (await prune(store, clock))!;
+    expect(problems).toEqual([]);
+    const gone = new Set(deleted);
+    expect(planned.filter(({ key }) => !gone.has(key)).map(({ coveredBy }) => coveredBy)).toContain(cover);
+    expect(deleted.length).toBeGreaterThan(100);
   });
 
   test("a cover that is damaged, or of another history, covers nothing", async () => {
