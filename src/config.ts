@@ -246,15 +246,16 @@ export function checkStartOptions(options: Pick<RestoreOptions, "onProgress">): 
   checkOnProgress(options.onProgress);
 }
 
-/** Options of `waitUntilUploaded`. */
+/** What to wait for. */
 export interface WaitOptions {
-  /** The transaction to wait for. Default: the last one committed so far. */
+  /** The transaction to wait for. Default of `waitUntilUploaded`: the last one committed so far. `waitFor` needs one. */
   readonly txid?: number;
   readonly signal?: AbortSignal;
 }
 
-export function checkWaitOptions(options: WaitOptions): void {
-  refuseUnknown(options, ["txid", "signal"] satisfies (keyof WaitOptions)[], "waitUntilUploaded options");
+/** `method` takes them. */
+export function checkWaitOptions(options: WaitOptions, method: string): void {
+  refuseUnknown(options, ["txid", "signal"] satisfies (keyof WaitOptions)[], `${method} options`);
   if (options.txid !== undefined) checkTxid(options.txid);
   checkSignal("signal", options.signal);
 }

@@ -1,5 +1,5 @@
-import type { Logger } from "./config.ts";
-import { DatabaseInUseError, StateError, StoreError } from "./errors.ts";
+import { checkWaitOptions, type Logger, type WaitOptions } from "./config.ts";
+import { ConfigError, DatabaseInUseError, StateError, StoreError } from "./errors.ts";
 import { TypedEventTarget } from "./events.ts";
 import type { FollowedCopy } from "./follow-copy.ts";
 import type { Codecs } from "./format/codecs.ts";
@@ -127,8 +127,11 @@ export class Follower extends TypedEventTarget<FollowerEvents> implements Task {
     await this.#loop.run(this);
   }
 
-  /** Resolves when the copy has come to `txid`. Rejects when following ends before, or with the signal's reason. */
-  async waitFor({ txid, signal }: { readonly txid: number; readonly signal?: AbortSignal }): Promise<void> {
+  /** Resolves when the copy has come to `txid`. Rejects with ConfigError, when following ends before, or with the signal's reason. */
+  async waitFor(options: WaitOptions & { readonly txid: number }): Promise<void> {
+    checkWaitOptions(options, "waitFor");
+    const { txid, signal } = options;
+    if (txid === undefined) throw new ConfigError("txid", "is missing: the transaction to wait for");
     if (this.position !== null && this.position.txid >= txid) return;
     if (this.#state === "failed" || this.#state === "stopped") throw this.#notFollowing("waitFor");
     await this.#waiters.wait(txid, signal);

@@ -143,7 +143,7 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
    * signal's reason.
    */
   async waitUntilUploaded(options: WaitOptions = {}): Promise<void> {
-    checkWaitOptions(options);
+    checkWaitOptions(options, "waitUntilUploaded");
     await this.#running("waitUntilUploaded").waitUntilUploaded(options.txid, options.signal);
   }
 

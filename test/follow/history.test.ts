@@ -6,6 +6,7 @@ import { loadCodecs } from "../../node/compression.ts";
 import { FollowedCopyFile } from "../../node/followed-copy.ts";
 import {
   BrokenReplicaError,
+  ConfigError,
   DatabaseInUseError,
   type FollowProblem,
   LocalDatabaseError,
@@ -403,6 +404,8 @@ test("stopping ends what waits, and the next follower goes on where it was", asy
   const writer = await history(1);
   const follower = await createFollower(writer.store, { pollIntervalMs: 1 });
   await follower.start();
+  for (const wrong of [{}, { txid: Number.NaN }, { txid: "1" }, { tixd: 1 }, undefined])
+    await expect(follower.waitFor(wrong as never)).rejects.toBeInstanceOf(ConfigError);
   const waiting = expect(follower.waitFor({ txid: 1e9 })).rejects.toMatchObject({ code: "SLUICE_STATE" });
   await follower.stop();
   await waiting;
