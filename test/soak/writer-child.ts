@@ -70,18 +70,24 @@ async function main(): Promise<void> {
   say("started");
   let writing = true;
   let stopping = false;
+  /** `go` and the next `still` may come in one piece. */
+  let asked = 0;
   const commands = createInterface({ input: process.stdin });
   commands.on("line", (line) => {
     const [word, value] = line.split(" ");
-    if (word === "still") writing = false;
+    if (word === "still") {
+      writing = false;
+      asked += 1;
+    }
     if (word === "go") writing = true;
     if (word === "eio") disk.chance = Number(value);
     if (word === "stop") stopping = true;
     if (word === "status") say("status", JSON.stringify(replicator.status()));
   });
   while (!stopping) {
+    const before = asked;
     if (writing) write(db, replicator);
-    else await beStill(db, replicator, () => writing || stopping);
+    else await beStill(db, replicator, () => writing || stopping || asked > before);
     await sleep(random.next() * 2 * options.pauseMs);
   }
   commands.close();
