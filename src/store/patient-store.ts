@@ -48,7 +48,8 @@ export class PatientStore implements ObjectStore {
     return this.#store.capabilities(options);
   }
 
-  async get(key: string, options: GetOptions = {}): Promise<GetResult> {
+  async get(key: string, asked: GetOptions = {}): Promise<GetResult> {
+    const options = withOwnSignal(asked);
     const tries = new Tries(this.#clock, options.signal);
     const first = await tries.run(() => this.#store.get(key, options));
     return { ...first, body: this.#rest(key, options, first, tries) };
@@ -94,6 +95,15 @@ export class PatientStore implements ObjectStore {
       }
     }
   }
+}
+
+/**
+ * Many reads go on under one signal, each with listeners of its own: of more than ten Node warns as of a leak. A signal that
+ * depends on another is no listener of it. Where there are none (Safari before 17.4), nobody warns either.
+ */
+function withOwnSignal(options: GetOptions): GetOptions {
+  if (options.signal === undefined || typeof AbortSignal.any !== "function") return options;
+  return { ...options, signal: AbortSignal.any([options.signal]) };
 }
 
 /** The tries of one read. */
