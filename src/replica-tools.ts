@@ -20,16 +20,24 @@ export interface ReplicaTools {
   pruneReplica(store: ObjectStore, options?: PruneOptions): Promise<PruneReport | null>;
 }
 
+/** What the tools take from Node or the browser. */
+export interface ToolsWorld {
+  readonly codecs: Codecs;
+  readonly clock: Clock;
+}
+
 /** The tools of one world. Each loads its code when it is first used. */
-export function replicaTools(loadCodecs: () => Promise<Codecs>, clock: Clock): ReplicaTools {
+export function replicaTools(loadWorld: () => Promise<ToolsWorld>): ReplicaTools {
   return {
     async compactReplica(store, options = {}) {
       const { compact } = await loadHousekeeping();
-      return compact(store, await loadCodecs(), clock, options);
+      const { codecs, clock } = await loadWorld();
+      return compact(store, codecs, clock, options);
     },
     async pruneReplica(store, options = {}) {
       const { pruneReplica } = await loadHousekeeping();
-      return pruneReplica(store, await loadCodecs(), clock, options);
+      const { codecs, clock } = await loadWorld();
+      return pruneReplica(store, codecs, clock, options);
     },
   };
 }

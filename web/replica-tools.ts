@@ -1,5 +1,14 @@
-import { replicaTools } from "../src/replica-tools.ts";
-import { systemClock } from "./clock.ts";
-import { loadCodecs } from "./compression.ts";
+import { load } from "../src/load.ts";
+import { type ReplicaTools, replicaTools } from "../src/replica-tools.ts";
 
-export const { compactReplica, pruneReplica } = /* @__PURE__ */ replicaTools(loadCodecs, systemClock);
+const tools = /* @__PURE__ */ replicaTools(async () => {
+  const [{ loadCodecs }, { systemClock }] = await load(() =>
+    Promise.all([import("./compression.ts"), import("./clock.ts")]),
+  );
+  return { codecs: await loadCodecs(), clock: systemClock };
+});
+
+export const compactReplica: ReplicaTools["compactReplica"] = (store, options) =>
+  tools.compactReplica(store, options);
+export const pruneReplica: ReplicaTools["pruneReplica"] = (store, options) =>
+  tools.pruneReplica(store, options);
