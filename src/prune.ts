@@ -49,31 +49,32 @@ export async function prune(context: PruneContext, plan: readonly Deletion[]): P
   let keys: string[] = [];
   // A machine may sleep while anything is awaited, so it is asked last before a delete.
   const isOld = () => clock.now() - listedAt > PLAN_VALID_MS;
+  /** Returns whether the credentials allow it. */
   const flush = async () => {
-    if (keys.length === 0 || isOld()) return;
+    if (keys.length === 0 || isOld()) return true;
     fault("prune:before-delete");
-    await store.delete(keys, { ...(signal && { signal }) });
+    try {
+      await store.delete(keys, { ...(signal && { signal }) });
+    } catch (error) {
+      if (error instanceof StoreError && error.kind === "access-denied") return false;
+      throw error;
+    }
     fault("prune:after-delete");
     deleted.push(...keys);
     keys = [];
+    return true;
   };
-  try {
-    for (const group of byCover(plan)) {
-      signal?.throwIfAborted();
-      if (isOld()) break;
-      const finding = await examine(context, group);
-      if (finding === "covered") keys.push(...group.map(({ object }) => object.key));
-      else if (finding !== "changed") problems.push(finding);
-      done += group.length;
-      onProgress?.({ done, total: plan.length });
-      if (keys.length >= BATCH) await flush();
-    }
-    await flush();
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.kind !== "access-denied") throw error;
-    return { deleted, problems, refused: true };
+  for (const group of byCover(plan)) {
+    signal?.throwIfAborted();
+    if (isOld()) break;
+    const finding = await examine(context, group);
+    if (finding === "covered") keys.push(...group.map(({ object }) => object.key));
+    else if (finding !== "changed") problems.push(finding);
+    done += group.length;
+    onProgress?.({ done, total: plan.length });
+    if (keys.length >= BATCH && !(await flush())) return { deleted, problems, refused: true };
   }
-  return { deleted, problems, refused: false };
+  return { deleted, problems, refused: !(await flush()) };
 }
 
 /** Deletions that follow each other in the plan and have one cover. */

@@ -247,6 +247,18 @@ describe("prune", () => {
     expect(await chain.restorable()).toEqual(before);
   });
 
+  test("an object that may not be read is no refusal to delete", async () => {
+    const { store, clock } = memoryReplica();
+    await history(store, clock, 40, async () => {});
+    await compact(store, codecs, clock, {});
+    const get = store.get.bind(store);
+    store.get = async (key, options) => {
+      if (key.startsWith("wal/1/")) throw new StoreError("access-denied", "no", { key });
+      return get(key, options);
+    };
+    await expect(prune(store, clock)).rejects.toMatchObject({ kind: "access-denied" });
+  });
+
   test("where creates are not exclusive no key of level 0 becomes free", async () => {
     const clock = memoryReplica().clock;
     class NoConditions extends MemoryStore {
