@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
@@ -8,19 +9,16 @@ import {
   checkSettings,
   checkString,
   commonFields,
-  type RestoreOptions,
   refuseUnknown,
   type WaitOptions,
 } from "../src/config.ts";
 import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
 import { Replicator } from "../src/replicator.ts";
-import type { RestoreOutcome } from "../src/restore-database.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
 import type { VerifyOptions, VerifyReport } from "../src/verify-report.ts";
 import { loadCodecs } from "./compression.ts";
-import { allowManyListeners } from "./many-listeners.ts";
 import { openStore } from "./open-store.ts";
 import { canonicalPath, NodePlatform } from "./platform.ts";
 import { sharedModule } from "./sqlite-module.ts";
@@ -62,7 +60,6 @@ export class SqliteReplicator extends Replicator {
   static async create(config: SqliteReplicatorConfig): Promise<SqliteReplicator> {
     refuseUnknown(config, fields, "SqliteReplicatorConfig");
     const settings = checkSettings(config);
-    allowManyListeners(settings.signal);
     const dbPath = canonicalPath(checkString("dbPath", config.dbPath));
     const cacheDir =
       config.cacheDir === undefined ? `${dbPath}-sluice` : checkString("cacheDir", config.cacheDir);
@@ -84,13 +81,9 @@ export class SqliteReplicator extends Replicator {
     }
   }
 
-  override restore(options?: RestoreOptions): Promise<RestoreOutcome> {
-    allowManyListeners(options?.signal);
-    return super.restore(options);
-  }
-
   override waitUntilUploaded(options?: WaitOptions): Promise<void> {
-    allowManyListeners(options?.signal);
+    // Whoever waits listens to the signal; of more than ten Node would warn as of a leak.
+    if (options?.signal instanceof EventTarget) setMaxListeners(0, options.signal);
     return super.waitUntilUploaded(options);
   }
 }
@@ -106,6 +99,5 @@ export async function verifyReplica(
   options: VerifyOptions = {},
 ): Promise<VerifyReport> {
   refuseUnknown(location, locationFields, "ReplicaLocation");
-  allowManyListeners(options?.signal);
   return verifyByRestoring(await openStore(location), options, (config) => SqliteReplicator.create(config));
 }
