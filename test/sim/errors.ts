@@ -23,7 +23,8 @@ export function judge(machine: Machine, error: unknown): void {
 function isEarned(machine: Machine, error: unknown): boolean {
   const { scenario, chain, excused, world } = machine;
   if (error instanceof StoreError) return true;
-  if (error instanceof CacheError) return true;
+  // One that calls the cache damaged is earned only where a part of it was taken away.
+  if (error instanceof CacheError) return excused || !/is damaged/.test(error.message);
   if (error instanceof StateError) return true;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;

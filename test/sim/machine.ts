@@ -263,7 +263,6 @@ export class Machine {
     this.begun = world.time;
     try {
       const sqlite3 = instance.begin(this);
-      watch.begin(null);
       watch.allow(recoverableStates(this.disk, this.dbPath, this.hash64));
       const platform = new SimPlatform(sqlite3, this);
       const replicator = await SimReplicator.load(this, platform, {

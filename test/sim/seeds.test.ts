@@ -6,7 +6,7 @@ import { bundle } from "../faults/bundle.ts";
 import { type SeedResult, simulateSeeds } from "./children.ts";
 
 /** `npm run sim` sets both. */
-const seeds = Number(process.env.SLUICE_SEEDS ?? 40);
+const seeds = Number(process.env.SLUICE_SEEDS ?? 100);
 const from = Number(process.env.SLUICE_SEED ?? 1);
 const REPLAYED = 5;
 const MOST_FAILURES = 3;

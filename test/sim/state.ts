@@ -35,7 +35,7 @@ export function stateAt(
   disk: Disk,
   path: string,
   frames: number,
-  /** Null: as many as the main file has. */
+  /** Null: as many as the main file says. */
   pageCount: number | null,
   hash64: Hash64,
 ): State {
@@ -49,7 +49,7 @@ export function stateAt(
     const page = at + walFrameHeaderSize;
     newest.set(header.read(wal, at).pgno, wal.subarray(page, page + pageSize));
   }
-  const pages = Array.from({ length: pageCount ?? main.length / pageSize }, (_, i) => {
+  const pages = Array.from({ length: pageCount ?? pageCountOf(main, pageSize) }, (_, i) => {
     const page = newest.get(i + 1) ?? main.subarray(i * pageSize, (i + 1) * pageSize);
     return hash64(page.length === pageSize ? page : padded(page, pageSize));
   });
@@ -89,6 +89,13 @@ export function stateOfBytes(bytes: Uint8Array, hash64: Hash64): State {
 function pageSizeOf(main: Uint8Array): number {
   const size = (main[16]! << 8) | main[17]!;
   return size === 1 ? 65536 : size;
+}
+
+/** What the header says, where it is of the last change; a checkpoint cut short leaves the file longer. */
+function pageCountOf(main: Uint8Array, pageSize: number): number {
+  const view = new DataView(main.buffer, main.byteOffset);
+  const stated = main.length >= 100 && view.getUint32(24) === view.getUint32(92) ? view.getUint32(28) : 0;
+  return stated > 0 ? stated : main.length / pageSize;
 }
 
 function padded(page: Uint8Array, pageSize: number): Uint8Array {

@@ -37,6 +37,12 @@ export class Watch {
   /** A new process begins: `record` is what its write cache holds. */
   begin(record: PositionRecord | null): void {
     this.#capturing = null;
+    const cached = this.record?.cached.txid;
+    if (cached !== undefined && !this.#machine.excused)
+      this.#machine.world.require(
+        record !== null && record.cached.txid >= cached,
+        () => `transaction ${cached} was cached, and now the cache ends at ${record?.cached.txid}`,
+      );
     this.record = record;
   }
 

@@ -1,0 +1,109 @@
+import { join } from "node:path";
+import type { Plugin } from "vite";
+
+/** An error that somebody might make: one line of the source, changed. */
+export interface Mutation {
+  readonly what: string;
+  readonly file: string;
+  readonly text: string;
+  readonly instead: string;
+}
+
+export const mutations: readonly Mutation[] = [
+  {
+    what: "a drain does not sync the WAL",
+    file: "src/drain.ts",
+    text: "context.wal.sync();",
+    instead: "",
+  },
+  {
+    what: "the WAL is restarted although commits are not cached",
+    file: "src/vfs/shim-database.ts",
+    text: "return !this.policy.mayRestart();",
+    instead: "return false;",
+  },
+  {
+    what: "a merge takes the older version of a page",
+    file: "src/merge.ts",
+    text: "(cursor.pgno === pgno && newest !== null)",
+    instead: "false",
+  },
+  {
+    what: "a segment is put without a condition",
+    file: "src/upload.ts",
+    text: 'ifNoneMatch: "*", ...(signal',
+    instead: "...(signal",
+  },
+  {
+    what: "another writer's segment is taken for our own",
+    file: "src/taken-key.ts",
+    text: "if (standing.id === entry.to.id) return;",
+    instead: "return;",
+  },
+  {
+    what: "an entry leaves the cache without being sent",
+    file: "src/upload.ts",
+    text: "if (context.landed !== entry)",
+    instead: "if (context.landed === entry)",
+  },
+  {
+    what: "a snapshot is published before the segments that lead to it",
+    file: "src/take-snapshot.ts",
+    text: "await uploaded(position.txid);",
+    instead: "",
+  },
+  {
+    what: "a snapshot is taken although nothing changed",
+    file: "src/snapshot-task.ts",
+    text: "if (context.capture.captured.txid === this.#newest.txid) return null;",
+    instead: "",
+  },
+  {
+    what: "a step of the write cache is not synced",
+    file: "src/cache/side-file.ts",
+    text: "finish: (end) => {\n        this.#file.sync();",
+    instead: "finish: (end) => {",
+  },
+  {
+    what: "what is gathered is written where its last part belongs",
+    file: "src/vfs/wal-buffer.ts",
+    text: "if (this.#length === 0) this.#start = offset;",
+    instead: "this.#start = offset;",
+  },
+  {
+    what: "two connections write at a time",
+    file: "src/vfs/shared-memory.ts",
+    text: "if (other.exclusive & mask) return SQLITE_BUSY;",
+    instead: "",
+  },
+  {
+    what: "a segment holds an older version of a page",
+    file: "src/vfs/capture.ts",
+    text: "for (let i = span - 1; i >= 0; i--) {",
+    instead: "for (let i = 0; i < span; i++) {",
+  },
+  {
+    what: "a segment misses its last page",
+    file: "src/drain.ts",
+    text: "for (let i = begin; i < end; i++) {",
+    instead: "for (let i = begin; i < Math.max(end - 1, 1); i++) {",
+  },
+];
+
+/** Builds with one mutation. The build fails where its text is not found exactly once. */
+export function mutate({ file, text, instead }: Mutation, root: string): Plugin {
+  let done = false;
+  return {
+    name: "sluice:mutate",
+    transform(code, id) {
+      if (id !== join(root, file)) return null;
+      if (code.split(text).length !== 2) this.error(`${file} has to hold once: ${text}`);
+      done = true;
+      return code.replace(text, () => instead);
+    },
+    buildEnd() {
+      if (!done) this.error(`${file} is not part of the simulation`);
+    },
+    enforce: "pre",
+  };
+}
