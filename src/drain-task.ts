@@ -78,12 +78,18 @@ export class DrainTask implements Task {
    * The WAL cannot grow, or soon cannot. What it holds is cached now, by `drain`; where the cache has no room either, a
    * resync will carry it. Then it may begin anew, which takes no room at all.
    */
-  async makeRoom(drain: () => Promise<void>): Promise<void> {
+  async makeRoom(drain: () => Promise<void>, ending: AbortSignal): Promise<void> {
     const { gate, local, drainer, onFailed } = this.#o;
-    if (this.#makingRoom) return;
+    if (this.#makingRoom || ending.aborted) return;
     this.#makingRoom = true;
     try {
-      await drain().catch(() => gate.failed());
+      const drained = await drain().then(
+        () => true,
+        () => false,
+      );
+      // Who stops drains once more, and decides then.
+      if (ending.aborted) return;
+      if (!drained) gate.failed();
       local.checkpoint("PASSIVE");
       if (drainer.record.resync === undefined) gate.forgetWalFull();
     } catch (error) {

@@ -1,4 +1,4 @@
-import { StoreError } from "./errors.ts";
+import { StateError, StoreError } from "./errors.ts";
 import type { Clock } from "./platform.ts";
 
 /** Delays after failures, milliseconds: exponential with full jitter between these. */
@@ -107,10 +107,11 @@ export class Loop {
     return Math.max(wished, this.#random() * ceiling);
   }
 
-  /** Runs a task now, due or not, after the run that may be under way. Rejects when it fails. */
+  /** Runs a task now, due or not, after the run that may be under way. Rejects when it fails, or the loop has ended meanwhile. */
   async run(task: Task): Promise<void> {
     const state = this.#tasks.find((candidate) => candidate.task === task)!;
     while (state.running !== null) await state.running;
+    if (this.#ended) throw new StateError("it was stopped before its turn came");
     const error = await this.#start(state);
     if (error !== null) throw error.cause;
   }

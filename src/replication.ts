@@ -259,8 +259,7 @@ export class Replication {
   }
 
   #makeRoom(): void {
-    if (this.#ending.signal.aborted) return;
-    void this.#drains.makeRoom(() => this.#loop.run(this.#drains));
+    void this.#drains.makeRoom(() => this.#loop.run(this.#drains), this.#ending.signal);
   }
 
   /** Requests cost, and many small segments as much as few. Where it fails they go up as they are. */
