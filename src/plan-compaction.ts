@@ -89,16 +89,14 @@ export function groupsToRemake(
         continue;
       }
       const group = fine.slice(i, i + GROUP_SIZE);
+      // Where some of a group have gone, the next 16 reach over its end.
+      const bound = Math.min(levels[1]![firstFrom(levels[1]!, next)]?.minTxid ?? maxTxid! + 1, maxTxid! + 1);
       const whole =
-        group[0]?.minTxid === next && group.length === GROUP_SIZE && group.at(-1)!.minTxid <= maxTxid!;
+        group[0]?.minTxid === next && group.length === GROUP_SIZE && group.at(-1)!.minTxid < bound;
       if (!whole || group.some(({ key, minTxid }) => facts.unmergeable.has(key) || facts.breaks.has(minTxid)))
         break;
       i += GROUP_SIZE;
-      next = Math.min(
-        fine[i]?.minTxid ?? maxTxid! + 1,
-        levels[1]![firstFrom(levels[1]!, next + 1)]?.minTxid ?? maxTxid! + 1,
-        maxTxid! + 1,
-      );
+      next = Math.min(fine[i]?.minTxid ?? bound, bound);
       if (group.every(isExpired)) groups.push({ group, maxTxid: next - 1 });
     }
   }

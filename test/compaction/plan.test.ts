@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { frontier, levelsOf, nextGroups } from "../../src/plan-compaction.ts";
+import { frontier, groupsToRemake, levelsOf, nextGroups } from "../../src/plan-compaction.ts";
 import { planRetention, type RetentionRules } from "../../src/plan-retention.ts";
+import type { SegmentInfo } from "../../src/replica.ts";
 import { HOUR_MS, KeyWorld, noFacts } from "./key-world.ts";
 
 const DAY_MS = 24 * HOUR_MS;
@@ -118,6 +119,18 @@ describe("retention", () => {
     for (const { key, minTxid } of [...world.segments.values()])
       if (minTxid > 1023 && minTxid < 1060) world.segments.delete(key);
     expect(world.plan(rules).deletions).toEqual([]);
+  });
+
+  test("a group of which some have gone is not made again, nor anything else of what is left", () => {
+    const world = uploaded(256);
+    world.compact();
+    const [fine, ones] = levelsOf(world.list()) as [SegmentInfo[], SegmentInfo[]];
+    world.segments.delete(ones[3]!.key);
+    const groups = () => groupsToRemake(levelsOf(world.list()), noFacts(), () => true);
+    expect(keysOf(groups().map(({ group }) => group))).toEqual(keysOf([fine.slice(48, 64)]));
+    expect(groups()[0]!.maxTxid).toBe(ones[3]!.maxTxid);
+    for (const { key } of fine.slice(50, 53)) world.segments.delete(key);
+    expect(groups()).toEqual([]);
   });
 
   test("a snapshot from which nothing leads on is not the base", () => {
