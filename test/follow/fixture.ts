@@ -55,6 +55,7 @@ export async function startWriter(pageSize = 4096, pragmas = "", folderOfCaller?
     syncIntervalMs: NEVER_MS,
     uploadIntervalMs: NEVER_MS,
     snapshotIntervalSecs: 0,
+    retentionSecs: 0, // every object stays
   });
   if (folderOfCaller === undefined) onTestFinished(() => replicator.stop().then(() => undefined));
   await replicator.start();

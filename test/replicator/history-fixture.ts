@@ -27,6 +27,7 @@ export function createQuietly(
     syncIntervalMs: NEVER_MS,
     uploadIntervalMs: NEVER_MS,
     snapshotIntervalSecs: 0,
+    retentionSecs: 0, // every object stays
     ...config,
   });
 }

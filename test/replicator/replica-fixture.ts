@@ -30,6 +30,7 @@ export async function quietReplicator(
     syncIntervalMs: NEVER_MS,
     uploadIntervalMs: NEVER_MS,
     snapshotIntervalSecs: 0,
+    retentionSecs: 0, // every object stays
     ...config,
   });
   const complaints: string[] = [];

@@ -327,36 +327,42 @@ export class Machine {
   }
 
   #sql(): void {
-    const { world, scenario } = this;
-    const { random } = world;
-    const connections = this.#connections;
-    if (this.#stopping) {
-      // What is open still works.
-    } else if (connections.length === 0 || (connections.length < MOST_CONNECTIONS && random.chance(0.1))) {
-      connections.push(this.#connect());
-    } else if (random.chance(0.03)) {
-      const [db] = connections.splice(random.below(connections.length), 1);
-      db!.close();
-    }
-    if (connections.length === 0) return;
-    const at = random.below(connections.length);
-    const db = connections[at]!;
-    const { sqlite3 } = this.instance;
     try {
-      const what = randomStep({ sqlite3, db, random, pageSize: scenario.pageSize });
-      world.note(`${this.name} ${at} ${what}`);
-      if (what === "synchronous" && scenario.synchronous !== null) this.#setSynchronous(db);
+      this.#changeConnections();
+      if (this.#connections.length > 0) this.#randomStep(this.world.random.below(this.#connections.length));
     } catch (error) {
       if (error instanceof Crash || this.life.dead) throw new Crash(this.name);
       judge(this, error);
     }
   }
 
-  #connect(): Database {
+  #changeConnections(): void {
+    const { random } = this.world;
+    const connections = this.#connections;
+    // What is open when replication ends still works.
+    if (this.#stopping) return;
+    if (connections.length === 0 || (connections.length < MOST_CONNECTIONS && random.chance(0.1)))
+      this.#connect();
+    else if (random.chance(0.03)) {
+      const [db] = connections.splice(random.below(connections.length), 1);
+      db!.close();
+    }
+  }
+
+  #randomStep(at: number): void {
+    const { world, scenario } = this;
+    const { sqlite3 } = this.instance;
+    const db = this.#connections[at]!;
+    const what = randomStep({ sqlite3, db, random: world.random, pageSize: scenario.pageSize });
+    world.note(`${this.name} ${at} ${what}`);
+    if (what === "synchronous" && scenario.synchronous !== null) this.#setSynchronous(db);
+  }
+
+  #connect(): void {
     const db = this.replicator!.openDatabase();
+    this.#connections.push(db);
     if (this.scenario.synchronous !== null) this.#setSynchronous(db);
     if (db.selectValue("SELECT count(*) FROM sqlite_schema") === 0) createSchema(db);
-    return db;
   }
 
   #setSynchronous(db: Database): void {

@@ -43,7 +43,15 @@ export class Watch {
         record !== null && record.cached.txid >= cached,
         () => `transaction ${cached} was cached, and now the cache ends at ${record?.cached.txid}`,
       );
+    // A record may be durable although the process ended before it could say so.
+    if (record !== null) this.#continue(record.lineage);
     this.record = record;
+  }
+
+  /** What is known by transaction is of one history. */
+  #continue(lineage: string): void {
+    if (this.#lineage !== lineage) this.#byTxid.clear();
+    this.#lineage = lineage;
   }
 
   /** The disk is gone. */
@@ -137,8 +145,7 @@ export class Watch {
     const { world, disk, dbPath } = this.#machine;
     const { cached, wal, lineage } = record;
     world.note(`cached ${cached.txid} ${record.resync ?? ""}`);
-    if (this.#lineage !== lineage) this.#byTxid.clear();
-    this.#lineage = lineage;
+    this.#continue(lineage);
     const further = cached.txid > (this.record?.cached.txid ?? 0);
     this.record = record;
     this.#machine.chain.wrote(record.writer, this.#machine.name);
