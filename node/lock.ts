@@ -178,11 +178,8 @@ function take(
  * The library is loaded here, at first use: where it has no binary, everything that takes no lock still works.
  */
 export function nativeLocks(): NativeLocks {
-  native ??= createRequire(import.meta.url)("fs-native-extensions") as NativeLocks;
-  return native;
+  return createRequire(import.meta.url)("fs-native-extensions") as NativeLocks;
 }
-
-let native: NativeLocks | undefined;
 
 /** False where somebody holds a lock that conflicts. */
 export interface NativeLocks {
