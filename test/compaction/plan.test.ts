@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { frontier, groupsToRemake, levelsOf, nextGroups } from "../../src/plan-compaction.ts";
 import { planRetention, type RetentionRules } from "../../src/plan-retention.ts";
 import type { SegmentInfo } from "../../src/replica.ts";
+import { seed } from "../seed.ts";
 import { HOUR_MS, KeyWorld, noFacts } from "./key-world.ts";
 
 const DAY_MS = 24 * HOUR_MS;
@@ -54,7 +55,7 @@ describe("groups", () => {
           expect(keysOf(nextGroups(frontier(rest), level, noFacts()))).toEqual(expected);
         }
       }),
-      { numRuns: 25 },
+      { numRuns: 25, ...seed },
     );
   });
 
@@ -219,7 +220,7 @@ describe("retention", () => {
           expect(lost).toEqual([]);
         }
       }),
-      { numRuns: 50 },
+      { numRuns: 50, ...seed },
     );
   });
 });

@@ -5,6 +5,7 @@ import { CorruptObjectError, type ObjectPart, UnsupportedFormatError } from "../
 import { openObject } from "../../src/format/decode.ts";
 import type { ObjectHeader } from "../../src/format/header.ts";
 import { segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import { seed } from "../seed.ts";
 import {
   codecs,
   decodeObject,
@@ -375,7 +376,7 @@ test("whatever happens to an object, it is refused or its pages are the right on
         }
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 3000, ...seed },
   );
   expect(refused).toBeGreaterThan(2000);
 });

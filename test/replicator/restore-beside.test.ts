@@ -4,6 +4,7 @@ import { type GetOptions, type GetResult, type MemoryStore, StoreError } from ".
 import { choosePlan } from "../../src/choose-plan.ts";
 import { listReplica, openStored } from "../../src/replica.ts";
 import { codecs } from "../format/objects.ts";
+import { seed } from "../seed.ts";
 import { Random } from "./random.ts";
 import { infoOf, PAGE_SIZE, restoreState, type Segment, SyntheticReplica } from "./synthetic-replica.ts";
 
@@ -215,12 +216,9 @@ describe("requests", () => {
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 0, max: 10_000 }), async (txid) => {
         const found = await find(replica.states[txid]!.time + 500);
-        expect(found).toEqual({
-          txid: txid === 10_000 ? null : txid,
-          gets: expect.toSatisfy((gets) => gets <= 16),
-        });
+        expect(found).toEqual({ txid, gets: expect.toSatisfy((gets) => gets <= 16) });
       }),
-      { numRuns: 8 },
+      { numRuns: 8, ...seed, examples: [[0], [10_000]] },
     );
   });
 });
