@@ -19,7 +19,14 @@ const { folder, create } = useReplicators();
 
 /** Not so many that the WAL has to be drained meanwhile. */
 const COMMITS = 2000;
-const never = { syncIntervalMs: 3_600_000, uploadIntervalMs: 3_600_000, snapshotIntervalSecs: 0 };
+const never = {
+  syncIntervalMs: 3_600_000,
+  uploadIntervalMs: 3_600_000,
+  snapshotIntervalSecs: 0,
+  // Housekeeping comes when it comes.
+  compaction: false,
+  retentionSecs: 0,
+};
 
 /** Remembers its requests as "PUT wal/…", and what was put. */
 class LoggingStore extends MemoryStore {
