@@ -10,7 +10,7 @@ test("what is merged takes at most 0.3 of what level 0 takes, and snapshots are 
   const pages = 3200;
   const perUpload = { ...day.perUpload, indexPages: pages / 4 };
   const report = await simulateDay(
-    { ...day, pageSize: 512, pages, perUpload, uploads: 4500, snapshotEverySecs: 1800 },
+    { ...day, pageSize: 512, pages, pagesAtFirst: pages, perUpload, uploads: 4500, snapshotEverySecs: 1800 },
     codecs,
   );
   expect((report.level0 + report.higher) / report.level0).toBeLessThanOrEqual(1.3);

@@ -13,7 +13,16 @@ function pattern(
 ): Pattern {
   const indexPages = Math.ceil(pages / 4);
   const perUpload = { index: commitsAnUpload, indexPages, appended: commitsAnUpload / 10 };
-  return { name, pageSize: PAGE_SIZE, pages, everySecs, uploads, perUpload, snapshotEverySecs };
+  return {
+    name,
+    pageSize: PAGE_SIZE,
+    pages,
+    pagesAtFirst: pages,
+    everySecs,
+    uploads,
+    perUpload,
+    snapshotEverySecs,
+  };
 }
 
 /** Of a day each. 25,600 pages are 100 MB. */
@@ -21,5 +30,16 @@ export const patterns: readonly Pattern[] = [
   pattern("idle", 2560, 1, 0, 0),
   pattern("one commit a minute, 10 MB", 2560, 60, 1440, 1),
   pattern("10 commits a second for 8 h, 100 MB", 25_600, 1, 28_800, 10),
+  {
+    // A segment a second, and the snapshot that they outweigh.
+    name: "a bulk load of 1 GB in 20 s",
+    pageSize: PAGE_SIZE,
+    pages: 262_144,
+    pagesAtFirst: 2,
+    everySecs: 1,
+    uploads: 20,
+    perUpload: { index: 1, indexPages: 1, appended: 13_107 },
+    snapshotEverySecs: 20,
+  },
   pattern("a browser's user, 8 h, an upload in 10 s, 10 MB", 2560, 10, 2880, 5, 0),
 ];

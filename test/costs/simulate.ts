@@ -13,8 +13,9 @@ export interface Pattern {
   readonly name: string;
   /** Bytes. */
   readonly pageSize: number;
-  /** Pages of the database. */
+  /** Pages of the database, at the end of the day and at its beginning. */
   readonly pages: number;
+  readonly pagesAtFirst: number;
   /** Seconds from one upload to the next, and how many there are. */
   readonly everySecs: number;
   readonly uploads: number;
@@ -53,6 +54,7 @@ class Day {
   #time = 20_000 * DAY_MS;
   #position: Position;
   #appendedTo = 0;
+  #pageCount: number;
   #snapshotAt = 0;
 
   constructor(pattern: Pattern, codecs: Codecs, seed: number) {
@@ -62,6 +64,7 @@ class Day {
       turn: async () => undefined,
     };
     this.#pattern = pattern;
+    this.#pageCount = pattern.pagesAtFirst;
     this.#codecs = codecs;
     this.#random = new Random(seed);
     this.#store = new CountingStore({ now: clock.now });
@@ -86,8 +89,10 @@ class Day {
     this.#time += everySecs * 1000;
     const from = this.#position;
     const to = from.txid + 1;
+    const changed = this.#changed();
+    this.#pageCount = Math.max(this.#pageCount, changed.at(-1)!);
     const header = this.#header("segment", from, { txid: to, id: null });
-    const { bytes, id } = this.#encode(header, this.#changed());
+    const { bytes, id } = this.#encode(header, changed);
     const key = segmentKey(0, from.txid + 1, to);
     await this.#store.put(key, bytes, { ifNoneMatch: "*" });
     this.#position = { txid: to, id };
@@ -99,7 +104,7 @@ class Day {
 
   async snapshot(): Promise<void> {
     this.#snapshotAt = this.#time;
-    const pgnos = Array.from({ length: this.#pattern.pages }, (_, i) => i + 1);
+    const pgnos = Array.from({ length: this.#pageCount }, (_, i) => i + 1);
     const { bytes } = this.#encode(this.#header("snapshot", null, this.#position), pgnos);
     await this.#store.putStream(snapshotKey(this.#position.txid), pieces(bytes));
     await this.#store.put("metadata.json", new Uint8Array(300));
@@ -143,7 +148,8 @@ class Day {
   }
 
   #header(kind: ObjectHeader["kind"], from: Position | null, to: ObjectHeader["to"]): ObjectHeader {
-    const { pageSize, pages: pageCount } = this.#pattern;
+    const { pageSize } = this.#pattern;
+    const pageCount = this.#pageCount;
     const commits = { first: this.#time, last: this.#time };
     const common = { format: 1, features: [], lineage: LINEAGE, pageSize, pageCount } as const;
     return { ...common, kind, from, to, writer: LINEAGE, created: this.#time, commits };
