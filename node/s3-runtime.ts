@@ -18,5 +18,6 @@ export const s3Runtime: S3Runtime = {
     return body;
   },
   findsSettings: true,
+  handlerOptions: {},
   idleTimeoutMs: IDLE_TIMEOUT_MS,
 };

@@ -11,5 +11,8 @@ export const s3Runtime: S3Runtime = {
     return new Blob(parts);
   },
   findsSettings: false,
+  // A browser's cache may answer with an object that has been replaced since: S3 says nothing of how long one is fresh,
+  // so browsers guess.
+  handlerOptions: { cache: "no-store" },
   idleTimeoutMs: IDLE_TIMEOUT_MS,
 };

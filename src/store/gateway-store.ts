@@ -77,7 +77,9 @@ export class GatewayStore implements ObjectStore {
       const etag = readEncoded(headers.get(ETAG_HEADER));
       if (size === null || length === null || etag === null)
         throw new StoreError("unavailable", `${key}: the gateway's answer lacks its headers`, { key });
-      const stream = { getReader: () => this.#reader(body, call, watch) };
+      // Taken at once: Node ends the body of a response that was collected, unless it has a reader.
+      const reader = this.#reader(body, call, watch);
+      const stream = { getReader: () => reader };
       const attempt = { operation: "get", key };
       return {
         size,

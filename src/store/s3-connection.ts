@@ -44,7 +44,8 @@ export class S3Connection {
 
   async client(): Promise<S3Client> {
     const sdk = await this.sdk();
-    this.#client ??= this.#connect(sdk, { connectionTimeout: CONNECT_TIMEOUT_MS });
+    const { handlerOptions } = this.#runtime;
+    this.#client ??= this.#connect(sdk, { ...handlerOptions, connectionTimeout: CONNECT_TIMEOUT_MS });
     return this.#client;
   }
 

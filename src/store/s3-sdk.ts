@@ -24,6 +24,8 @@ export interface S3Runtime {
   streamBody(chunks: AsyncIterable<Uint8Array>): Promise<object> | object;
   /** Whether the SDK finds credentials and region here when they are not given. */
   readonly findsSettings: boolean;
+  /** Options for the SDK's request handler, beside the timeout for connecting. */
+  readonly handlerOptions: { readonly cache?: "no-store" };
   /** Milliseconds without any progress after which a request has failed. */
   readonly idleTimeoutMs: number;
 }

@@ -1,15 +1,11 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { DirectoryStore } from "../../node/directory-store.ts";
 import { compact } from "../../src/housekeeping.ts";
 import type { GetOptions } from "../../src/store/object-store.ts";
 import { codecs } from "../format/objects.ts";
+import { gc } from "../gc.ts";
 import { temporaryFolder } from "../replicator/replica-fixture.ts";
 import { Chain, TestClock } from "./chain.ts";
-
-setFlagsFromString("--expose-gc");
-const gc = runInNewContext("gc") as () => void;
 
 /** On disk, and looks now and then at how much memory is held. */
 class WatchedStore extends DirectoryStore {

@@ -1,5 +1,6 @@
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setImmediate } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openStore } from "../../node/index.ts";
 import { ConfigError, StoreError } from "../../src/errors.ts";
@@ -8,6 +9,7 @@ import type { Fetch } from "../../src/store/gateway-config.ts";
 import { GatewayStore } from "../../src/store/gateway-store.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { collect, type ObjectStore } from "../../src/store/object-store.ts";
+import { gc } from "../gc.ts";
 import { bytes, expectKind } from "../suites/object-store.ts";
 import { as, useServers } from "./server.ts";
 
@@ -99,6 +101,19 @@ describe("what is not a gateway", () => {
     await server.close();
     for (const error of await failures(new GatewayStore(server.url))) expect(error.kind).toBe("network");
   });
+});
+
+test("a body is there whenever it is read, whatever was collected meanwhile", async () => {
+  const { url } = await servers.gateway({ store: new MemoryStore() });
+  const client = new GatewayStore(url, as("alice"));
+  await client.put(key, bytes(300_000));
+  const { body } = await client.get(key);
+  // Node hears of what was collected in a task of its own.
+  for (let i = 0; i < 3; i++) {
+    gc();
+    await setImmediate();
+  }
+  expect(Buffer.from(await collect(body, 300_000)).equals(bytes(300_000))).toBe(true);
 });
 
 test("a body that is cut is a network error, not a short object", async () => {

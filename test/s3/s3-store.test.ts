@@ -1,7 +1,6 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import { describe, expect, test, vi } from "vitest";
+import { gc } from "../gc.ts";
 import { bytes, expectKind } from "../suites/object-store.ts";
 import { Bench, blocks, keysOf, MIB, rejection, WRONG } from "./bench.ts";
 import { rawClient, server } from "./server.ts";
@@ -83,8 +82,6 @@ describe.skipIf(server === null)("S3Store", () => {
   });
 
   test("64 MiB are streamed in bounded memory, up and down", async () => {
-    setFlagsFromString("--expose-gc");
-    const gc = runInNewContext("gc") as () => void;
     const inUse = () => {
       gc();
       return process.memoryUsage().arrayBuffers;

@@ -5,6 +5,7 @@ import {
   DeleteBucketCorsCommand,
   ListMultipartUploadsCommand,
   PutBucketCorsCommand,
+  PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
 import type { BrowserCommand } from "vitest/node";
@@ -29,6 +30,8 @@ declare module "vitest/browser" {
     /** Makes a bucket with this CORS rule, or none, and answers its name. */
     makeBucket(server: S3Server, rule: CORSRule | null): Promise<string>;
     setCors(server: S3Server, bucket: string, rule: CORSRule | null): Promise<void>;
+    /** Stores an object that a browser may keep for an hour. */
+    putCacheable(server: S3Server, bucket: string, key: string, text: string): Promise<void>;
     /** Keys of uploads that were begun and neither completed nor thrown away. */
     openUploads(server: S3Server, bucket: string): Promise<(string | undefined)[]>;
     makeKeys(server: S3Server): Promise<Keys>;
@@ -52,6 +55,11 @@ export const s3Commands = {
     return bucket;
   }),
   setCors: command(setCors),
+  putCacheable: command(async (server: S3Server, Bucket: string, Key: string, Body: string) => {
+    const CacheControl = "max-age=3600";
+    const command = new PutObjectCommand({ Bucket, Key, Body, CacheControl });
+    await withClient(server, (client) => client.send(command));
+  }),
   openUploads: command(async (server: S3Server, Bucket: string) => {
     const command = new ListMultipartUploadsCommand({ Bucket });
     const { Uploads = [] } = await withClient(server, (client) => client.send(command));

@@ -77,6 +77,14 @@ describe.skipIf(server === null)("S3 from a dedicated worker", () => {
     expect(await commands.openUploads(there, bucket)).toEqual([]);
   });
 
+  test("an object is read from the store, not from what the browser keeps", async () => {
+    const store = await open({ prefix: "kept/" });
+    for (const text of ["before", "after"]) {
+      await commands.putCacheable(there, bucket, "kept/key", text);
+      expect(new TextDecoder().decode(await collect((await store.get("key")).body, 10))).toBe(text);
+    }
+  });
+
   describe("temporary credentials", () => {
     test("withdrawn in the middle of an upload are asked for again, and it goes on", async () => {
       const [first, second] = [await commands.makeKeys(there), await commands.makeKeys(there)];
