@@ -206,8 +206,8 @@ export class Compactor {
       } catch (error) {
         if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
         const standing = await findObject(store, key, signal);
-        if (standing === null)
-          throw new StoreError("unavailable", `${key} exists but is not listed`, { key });
+        // Another one has deleted it since: what is there now, a new listing tells.
+        if (standing === null) throw new StoreError("not-found", `${key} is gone again`, { key });
         return await this.#sizeOf(standing, header);
       }
     else {

@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { type Claim, claimReplica } from "../../src/claim.ts";
-import { openObject } from "../../src/format/decode.ts";
 import { genesisPosition } from "../../src/format/genesis.ts";
 import type { ObjectHeader } from "../../src/format/header.ts";
 import { parseKey, segmentKey, snapshotKey } from "../../src/format/keys.ts";
@@ -38,8 +37,8 @@ export class Chain {
   /** When each segment was uploaded, by where it ends. */
   readonly times = new Map<number, number>();
   readonly ids = new Map<number, string>([[0, this.position.id]]);
-  /** Objects that were found right: they never change. */
-  readonly #verified = new Set<string>();
+  /** Objects that were found right, by key, size and time: where they begin and end. */
+  readonly #verified = new Map<string, { readonly from: Position | null; readonly to: Position }>();
 
   constructor(store: ObjectStore, clock: TestClock) {
     this.store = store;
@@ -124,15 +123,11 @@ export class Chain {
   async restorable(): Promise<Set<number>> {
     const from = new Map<number, number[]>();
     const found = new Set<number>();
-    for await (const { key } of this.store.list("")) {
+    for await (const { key, size, lastModified } of this.store.list("")) {
       if (parseKey(key)?.kind !== "snapshot" && parseKey(key)?.kind !== "segment") continue;
-      const { body } = await this.store.get(key);
-      const bytes = await collect(body, 1 << 24);
-      const object = await openObject(
-        { key, size: bytes.length, read: async (offset, length) => bytes.subarray(offset, offset + length) },
-        codecs,
-      );
-      if (!this.#verified.has(key)) await this.#verify(key, bytes);
+      const name = `${key} ${size} ${lastModified}`;
+      const object = this.#verified.get(name) ?? (await this.#verify(key));
+      this.#verified.set(name, object);
       if (object.from === null) found.add(object.to.txid);
       else from.set(object.from.txid, [...(from.get(object.from.txid) ?? []), object.to.txid]);
     }
@@ -140,8 +135,9 @@ export class Chain {
     return found;
   }
 
-  async #verify(key: string, bytes: Uint8Array): Promise<void> {
-    const { object, pages } = await decodeObject(bytes, key);
+  async #verify(key: string): Promise<{ readonly from: Position | null; readonly to: Position }> {
+    const { body } = await this.store.get(key);
+    const { object, pages } = await decodeObject(await collect(body, 1 << 24), key);
     const { from, to, pageCount } = object;
     const before = from === null ? [] : this.states.get(from.txid);
     const after = this.states.get(to.txid);
@@ -153,6 +149,6 @@ export class Chain {
     const equal =
       after.length === pageCount && after.every((page, i) => Buffer.compare(page, result[i]!) === 0);
     if (!equal) throw new Error(`${key} does not lead to the state that was at ${to.txid}`);
-    this.#verified.add(key);
+    return { from, to };
   }
 }

@@ -6,9 +6,9 @@ import { compact } from "../../src/housekeeping.ts";
 import { collect } from "../../src/store/collect.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import type { GetOptions, ObjectStore } from "../../src/store/object-store.ts";
-import { writeState } from "../../src/write-state.ts";
-import { codecs, lineage } from "../format/objects.ts";
+import { codecs } from "../format/objects.ts";
 import { Chain, memoryReplica } from "./chain.ts";
+import { restored } from "./restored.ts";
 
 async function chainOf(segments: number, replica = memoryReplica()) {
   const chain = new Chain(replica.store, replica.clock);
@@ -31,29 +31,6 @@ async function bytesOf(store: ObjectStore, key: string): Promise<Uint8Array> {
   return collect((await store.get(key)).body, 1 << 24);
 }
 
-/** What a restore of the newest state writes, by Sluice's own plan. */
-async function restoreNewest(store: ObjectStore): Promise<{ file: Uint8Array; objects: number }> {
-  const file = new Uint8Array(1 << 16);
-  const target = {
-    path: "",
-    old: null,
-    write: (bytes: Uint8Array, offset: number) => void file.set(bytes, offset),
-    finish: async () => {},
-    abort: async () => {},
-  };
-  let objects = 0;
-  const written = await writeState(
-    { store, lineage, codecs },
-    "latest",
-    () => target,
-    ({ totalObjects }) => {
-      objects = totalObjects;
-    },
-  );
-  const { pageCount, pageSize } = written!.state;
-  return { file: file.slice(0, pageCount * pageSize), objects };
-}
-
 describe("compaction", () => {
   test("every state stays what it was, and a restore opens tens of objects", async () => {
     const { chain, store } = await chainOf(700);
@@ -63,7 +40,7 @@ describe("compaction", () => {
     expect((await keys(store, "wal/1/")).length).toBe(43);
     expect((await keys(store, "wal/2/")).length).toBe(2);
     expect(await chain.restorable()).toEqual(before);
-    const { file, objects } = await restoreNewest(store);
+    const { file, objects } = await restored(store, "latest");
     expect(Buffer.compare(file, Buffer.concat(chain.states.get(chain.position.txid)!))).toBe(0);
     expect(objects).toBeLessThan(70);
     expect(await run(chain)).toMatchObject({ made: [] });
@@ -72,7 +49,7 @@ describe("compaction", () => {
   test("10,000 segments restore from 70 objects at the most", async () => {
     const { chain, store } = await chainOf(10_000);
     await run(chain);
-    const { file, objects } = await restoreNewest(store);
+    const { file, objects } = await restored(store, "latest");
     expect(Buffer.compare(file, Buffer.concat(chain.states.get(chain.position.txid)!))).toBe(0);
     expect(objects).toBeLessThanOrEqual(70);
   });

@@ -1,6 +1,5 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { StoreError } from "../../src/errors.ts";
-import { armFaults } from "../../src/faults.ts";
 import { compact, type PruneOptions, pruneReplica } from "../../src/housekeeping.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import type { GetOptions, ObjectStore } from "../../src/store/object-store.ts";
@@ -69,84 +68,6 @@ describe("prune", () => {
     const real = await prune(store, clock);
     expect(real!.deleted.toSorted()).toEqual(dry!.planned.map(({ key }) => key).toSorted());
     expect(real!.deleted.length).toBeGreaterThan(100);
-  });
-
-  test.each(["prune:before-delete", "prune:after-delete", "compact:before-put", "compact:after-put"])(
-    "dies at %s, over and over, and nothing promised is lost",
-    async (point) => {
-      onTestFinished(() => armFaults(null));
-      const { store, clock } = memoryReplica();
-      let died = 0;
-      let tries = 0;
-      await history(
-        store,
-        clock,
-        40,
-        async (chain) => {
-          let passes = 0;
-          tries += 1;
-          armFaults((reached) => {
-            if (reached !== point || tries % 2 === 0) return;
-            if (++passes === 1 + (point.startsWith("prune") ? 0 : died % 3)) throw new Error("died");
-          });
-          const tend = async () => {
-            await compact(store, codecs, clock, {});
-            await prune(store, clock);
-          };
-          await tend().catch(() => {
-            died += 1;
-          });
-          expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
-        },
-        4,
-      );
-      expect(died).toBeGreaterThan(2);
-    },
-  );
-
-  test("a delete that is cut short half-way leaves everything promised", async () => {
-    const { clock } = memoryReplica();
-    let cut = 0;
-    class CutShort extends MemoryStore {
-      override async delete(keys: readonly string[]): Promise<void> {
-        cut += 1;
-        await super.delete(keys.filter((_, i) => (i + cut) % 2 === 0));
-        throw new StoreError("network", "cut", {});
-      }
-    }
-    const store = new CutShort({ now: clock.now });
-    await history(
-      store,
-      clock,
-      48,
-      async (chain) => {
-        await compact(store, codecs, clock, {});
-        await prune(store, clock).catch(() => undefined);
-        expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
-      },
-      4,
-    );
-    expect(cut).toBeGreaterThan(5);
-  });
-
-  test("compactors and pruners at once, while it is written to", async () => {
-    const { store, clock } = memoryReplica();
-    await history(
-      store,
-      clock,
-      48,
-      async (chain) => {
-        const settled = await Promise.allSettled([
-          compact(store, codecs, clock, {}),
-          prune(store, clock),
-          compact(store, codecs, clock, {}),
-          prune(store, clock, { fineRetentionSecs: 12 * 3600 }),
-        ]);
-        expect(settled.filter(({ status }) => status === "rejected")).toEqual([]);
-        expect(await chain.missing(6 * HOUR_MS)).toEqual([]);
-      },
-      4,
-    );
   });
 
   test("one that sleeps behind its last look deletes nothing by what it saw before", async () => {

@@ -45,6 +45,6 @@ function before(target: object, name: string, then: () => void): void {
   };
 }
 
-function killSelf(): never {
+export function killSelf(): never {
   for (;;) process.kill(process.pid, "SIGKILL");
 }

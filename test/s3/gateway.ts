@@ -26,7 +26,8 @@ export class Gateway {
   async start(): Promise<void> {
     const child = startChild(this.folder, "radosgw", [
       ...["-n", "client.rgw", "-f", "--rgw-dns-name=localhost", ...this.options],
-      `--rgw-frontends=beast endpoint=127.0.0.1:${this.port}`,
+      // Or an answer of two packets waits 40 ms for the acknowledgement of the first.
+      `--rgw-frontends=beast endpoint=127.0.0.1:${this.port} tcp_nodelay=1`,
     ]);
     this.#child = child;
     for (const end = Date.now() + STEP_TIMEOUT_MS; Date.now() < end; await sleep(50)) {
