@@ -155,10 +155,9 @@ export class ShimVfs {
       base: tables.base,
       connection: { shared: 0, exclusive: 0 },
       write: (from, amount, offset) => {
-        const code = tables.base.xWrite(file, from, amount, BigInt(offset));
-        const full = code === SQLITE_FULL || ((code & 0xff) === SQLITE_IOERR && this.isFull());
-        if (full) database.policy?.walFull();
-        return full ? SQLITE_FULL : code;
+        const code = this.#writtenCode(tables.base.xWrite(file, from, amount, BigInt(offset)));
+        if (code === SQLITE_FULL) database.policy?.walFull();
+        return code;
       },
     });
     return SQLITE_OK;
@@ -187,6 +186,7 @@ export class ShimVfs {
       main: this.#copyMethods(methods, {
         ...common,
         xLock: this.#xLock,
+        xWrite: this.#xWriteMain,
         xSync: this.#xSyncMain,
         xDeviceCharacteristics: this.#xDeviceCharacteristics,
         xShmMap: this.#xShmMap,
@@ -244,6 +244,14 @@ export class ShimVfs {
     const { database, base } = this.#file(pointer);
     return database.refusesLock(level) ? SQLITE_BUSY : base.xLock(pointer, level);
   };
+
+  readonly #xWriteMain = (pointer: Pointer, from: Pointer, amount: number, offset: bigint): ResultCode =>
+    this.#writtenCode(this.#file(pointer).base.xWrite(pointer, from, amount, offset));
+
+  /** The code of a write, with SQLITE_FULL where the base has a less exact one for it. */
+  #writtenCode(code: ResultCode): ResultCode {
+    return (code & 0xff) === SQLITE_IOERR && this.isFull() ? SQLITE_FULL : code;
+  }
 
   readonly #xSyncMain = (pointer: Pointer, flags: number): ResultCode => {
     const { database, base } = this.#file(pointer);

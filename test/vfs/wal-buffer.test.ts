@@ -4,6 +4,7 @@ import { resultCodeOf } from "../node/vfs-fixture.ts";
 import { type DiskCall, Watched } from "./watched.ts";
 
 const FRAME = 4096 + 24;
+const SQLITE_FULL = 13;
 const SQLITE_IOERR_WRITE = 778;
 const SHM_LOCK_EXCLUSIVE = 2 | 8;
 const SHM_UNLOCK_EXCLUSIVE = 1 | 8;
@@ -151,5 +152,19 @@ describe("a write that fails", () => {
     expect(w.crashed("SELECT v FROM t")).toBe("kept\nok");
     w.drain();
     w.expectReplica();
+  });
+});
+
+describe("a base that has no code of its own for a full disk", () => {
+  test.each([
+    ["the WAL", "-wal", "INSERT INTO t VALUES(2)"],
+    ["the database", ".db", "PRAGMA wal_checkpoint"],
+  ])("a write to %s fails with SQLITE_FULL then, and else as it says", async (_, file, sql) => {
+    const w = await Watched.open("CREATE TABLE t(v)");
+    w.control.exec("INSERT INTO t VALUES(1)");
+    w.disk.fails = ({ operation, path }) => operation === "write" && path.endsWith(file);
+    expect(resultCodeOf(() => w.control.exec(sql))).toBe(SQLITE_IOERR_WRITE);
+    w.disk.full = true;
+    expect(resultCodeOf(() => w.control.exec(sql))).toBe(SQLITE_FULL);
   });
 });

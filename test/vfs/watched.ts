@@ -32,6 +32,8 @@ export class Disk {
   readonly calls: DiskCall[] = [];
   /** True: this call fails with EIO. */
   fails: (call: DiskCall) => boolean = () => false;
+  /** Whether that was for want of room, which EIO does not say. */
+  full = false;
   readonly #paths = new Map<number, string>();
   readonly fs: VfsFileSystem;
 
@@ -133,7 +135,7 @@ export class Watched {
     const sqlite3 = await quietModule();
     const disk = new Disk();
     const vfs = installNodeVfs(sqlite3, { fs: disk.fs });
-    const shim = new ShimVfs(sqlite3, "shim", vfs, canonicalPath);
+    const shim = new ShimVfs(sqlite3, "shim", vfs, canonicalPath, () => disk.full);
     const database = shim.watch(join(temporaryFolder(), "data.db"));
     database.admitting = true;
     const control = new sqlite3.oo1.DB({ filename: database.path, flags: "c", vfs: shim.name });
