@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { playwright } from "@vitest/browser-playwright";
 import { mergeConfig } from "vite";
 import { defineConfig } from "vitest/config";
@@ -37,6 +38,8 @@ const inChromium = () => ({
 
 const tests = defineConfig({
   test: {
+    // As many as there are processors: the tests wait, for stores, browsers and killed children, more than they compute.
+    maxWorkers: availableParallelism(),
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
     // What is waited for comes when the machine has time for it.
     expect: { poll: { timeout: 20_000 } },
