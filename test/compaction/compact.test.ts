@@ -6,9 +6,9 @@ import { compact } from "../../src/housekeeping.ts";
 import { collect } from "../../src/store/collect.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import type { GetOptions, ObjectStore } from "../../src/store/object-store.ts";
-import { codecs } from "../format/objects.ts";
+import { codecs, lineage } from "../format/objects.ts";
+import { restored } from "../suites/restored.ts";
 import { Chain, memoryReplica } from "./chain.ts";
-import { restored } from "./restored.ts";
 
 async function chainOf(segments: number, replica = memoryReplica()) {
   const chain = new Chain(replica.store, replica.clock);
@@ -40,7 +40,7 @@ describe("compaction", () => {
     expect((await keys(store, "wal/1/")).length).toBe(43);
     expect((await keys(store, "wal/2/")).length).toBe(2);
     expect(await chain.restorable()).toEqual(before);
-    const { file, objects } = await restored(store, "latest");
+    const { file, objects } = await restored({ store, lineage, codecs }, "latest");
     expect(Buffer.compare(file, Buffer.concat(chain.states.get(chain.position.txid)!))).toBe(0);
     expect(objects).toBeLessThan(70);
     expect(await run(chain)).toMatchObject({ made: [] });
@@ -49,7 +49,7 @@ describe("compaction", () => {
   test("10,000 segments restore from 70 objects at the most", async () => {
     const { chain, store } = await chainOf(10_000);
     await run(chain);
-    const { file, objects } = await restored(store, "latest");
+    const { file, objects } = await restored({ store, lineage, codecs }, "latest");
     expect(Buffer.compare(file, Buffer.concat(chain.states.get(chain.position.txid)!))).toBe(0);
     expect(objects).toBeLessThanOrEqual(70);
   });

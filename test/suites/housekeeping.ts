@@ -1,7 +1,6 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { armFaults } from "../../src/faults.ts";
 import { Chain } from "../compaction/chain.ts";
-import { restored } from "../compaction/restored.ts";
 import {
   DEATHS,
   type Death,
@@ -10,7 +9,9 @@ import {
   type Tended,
   type Work,
 } from "../compaction/tended.ts";
+import { codecs, lineage } from "../format/objects.ts";
 import { Random } from "../replicator/random.ts";
+import { restored } from "./restored.ts";
 
 const HOUR_MS = 3600 * 1000;
 const DAY_MS = 24 * HOUR_MS;
@@ -119,7 +120,7 @@ async function restoreUntil(others: Promise<unknown>, chain: Chain, random: Rand
   const txids = promised(chain, HOUR_MS);
   do {
     const txid = random.pick(txids);
-    const { file } = await restored(chain.store, { txid });
+    const { file } = await restored({ store: chain.store, lineage, codecs }, { txid });
     if (Buffer.compare(file, Buffer.concat(chain.states.get(txid)!)) !== 0)
       throw new Error(`a restore to ${txid} is not what was there`);
   } while (working);

@@ -14,14 +14,17 @@ let pool: SAHPoolUtil | null = null;
 
 /** What the page calls, by name. */
 const calls = {
+  async openPool(ownPool: { directory: string }) {
+    sqlite3 ??= await init();
+    pool = await sqlite3.installOpfsSAHPoolVfs({
+      ...ownPool,
+      name: ownPool.directory,
+      initialCapacity: 12,
+    });
+  },
   async create(config: SqliteReplicatorConfig, store: SentStore | null, ownPool?: { directory: string }) {
     if (ownPool !== undefined) {
-      sqlite3 = await init();
-      pool = await sqlite3.installOpfsSAHPoolVfs({
-        ...ownPool,
-        name: ownPool.directory,
-        initialCapacity: 12,
-      });
+      await calls.openPool(ownPool);
       Object.assign(config, { sqlite3, pool });
     }
     replicator = await SqliteReplicator.create({ ...config, ...(store && { replica: received(store) }) });

@@ -1,13 +1,13 @@
 import type { RestorePoint } from "../../src/choose-plan.ts";
-import type { ObjectStore } from "../../src/store/object-store.ts";
+import type { RestoreSource } from "../../src/restore.ts";
 import { writeState } from "../../src/write-state.ts";
-import { codecs, lineage } from "../format/objects.ts";
 
-const MAX_BYTES = 1 << 16;
+/** Bytes of the largest database that tests restore so. */
+const MAX_BYTES = 1 << 21;
 
 /** What a restore writes, by Sluice's own plan, and how many objects it opens. */
 export async function restored(
-  store: ObjectStore,
+  source: RestoreSource,
   point: RestorePoint,
 ): Promise<{ file: Uint8Array; objects: number }> {
   let file = new Uint8Array();
@@ -22,7 +22,7 @@ export async function restored(
     };
   };
   let objects = 0;
-  const written = await writeState({ store, lineage, codecs }, point, openTarget, ({ totalObjects }) => {
+  const written = await writeState(source, point, openTarget, ({ totalObjects }) => {
     objects = totalObjects;
   });
   const { pageCount, pageSize } = written!.state;
