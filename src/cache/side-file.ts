@@ -64,7 +64,7 @@ export class SideFile {
     this.#hash64 = hash64;
   }
 
-  /** Reads what is there. Throws NewerSideFileError, and Error for a record that no release wrote. */
+  /** Reads what is there, which is durable from then on. Throws NewerSideFileError, and Error for a record that no release wrote. */
   load(): { steps: Step[]; mark: Mark | null } {
     if (this.#file.size() < LOG_START) this.reset();
     const found = this.#readBlock(0);
@@ -85,6 +85,8 @@ export class SideFile {
       if (block.kind === KIND.step) this.#end = at;
       expected = block.kind === KIND.step ? serial + 1 : serial;
     }
+    // A process that ended before its sync leaves what only the operating system has: found, it is not durable yet.
+    if (steps.length > 0 || mark !== null) this.#file.sync();
     return {
       steps,
       mark: mark && { serial: mark.serial, reason: String((parse(mark.payload) as Partial<Mark>).reason) },

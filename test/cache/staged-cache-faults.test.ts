@@ -111,3 +111,19 @@ test("the rest of an earlier step does not complete one that was cut short", () 
   file.begin(2).write(new Uint8Array(300_000).fill(2));
   expect(new SideFile(new MemoryFile(disk), hash64).load().steps).toEqual([]);
 });
+
+test("a step that a process wrote and did not live to sync is durable once it was found", () => {
+  const disk = new MemoryDisk();
+  const dying = new MemoryFile(disk);
+  const file = new SideFile(dying, hash64);
+  file.load();
+  dying.sync = () => {
+    throw new Error("the process ends");
+  };
+  expect(() => file.begin(1).commit(null, record(1))).toThrow();
+  const found = new SideFile(new MemoryFile(disk), hash64).load();
+  expect(found.steps.map(({ serial }) => serial)).toEqual([1]);
+  // Power fails.
+  disk.bytes = disk.synced;
+  expect(new SideFile(new MemoryFile(disk), hash64).load()).toEqual(found);
+});

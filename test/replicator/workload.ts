@@ -31,6 +31,8 @@ export interface Session {
   readonly random: Random;
   /** Bytes. */
   readonly pageSize: number;
+  /** How much a step writes, as a part of what it does by itself. */
+  readonly scale?: number;
 }
 
 type Step = (session: Session) => void;
@@ -38,8 +40,8 @@ type Step = (session: Session) => void;
 /** Statements as an application might send them, and some that none would. Each has its weight. */
 const steps: readonly (readonly [number, string, Step])[] = [
   [10, "insert", (s) => insert(s, 1 + s.random.below(5), 300)],
-  [4, "insert many", (s) => insert(s, 20 + s.random.below(200), 200)],
-  [3, "insert blob", (s) => insert(s, 1, s.pageSize * (2 + s.random.below(30)))],
+  [4, "insert many", (s) => insert(s, scaled(s, 20 + s.random.below(200)), 200)],
+  [3, "insert blob", (s) => insert(s, 1, s.pageSize * (2 + scaled(s, s.random.below(30))))],
   [6, "update", update],
   [2, "update all", ({ db, random }) => db.exec(`UPDATE ${random.pick(tables)} SET k = k + 1`)],
   [
@@ -114,6 +116,10 @@ export function randomStep(session: Session): string {
   }
 }
 
+function scaled({ scale = 1 }: Session, count: number): number {
+  return Math.ceil(count * scale);
+}
+
 function insert(session: Session, rows: number, size: number): void {
   const { db, random } = session;
   const table = random.pick(tables);
@@ -158,7 +164,7 @@ function growAndFree(session: Session): void {
   try {
     db.exec({
       sql: "INSERT OR REPLACE INTO a(id, v) VALUES(-1, ?)",
-      bind: [random.bytes(pageSize * random.below(40))],
+      bind: [random.bytes(pageSize * scaled(session, random.below(40)))],
     });
     if (random.chance(0.5)) insert(session, 3, 300);
     db.exec("DELETE FROM a WHERE id = -1; COMMIT");
@@ -189,11 +195,11 @@ function spill(session: Session, end: string): void {
   db.exec("PRAGMA cache_size=2; BEGIN IMMEDIATE");
   try {
     for (let i = 0; i < 4; i++) {
-      insert(session, 10, pageSize);
+      insert(session, scaled(session, 10), pageSize);
       update(session);
       if (random.chance(0.3)) {
         db.exec("SAVEPOINT p");
-        insert(session, 5, pageSize * 2);
+        insert(session, scaled(session, 5), pageSize * 2);
         db.exec(random.pick(["ROLLBACK TO p", "RELEASE p"]));
       }
     }

@@ -1,8 +1,10 @@
+import type { Retention } from "../../src/config.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
 import { openObject } from "../../src/format/decode.ts";
 import { parseKey } from "../../src/format/keys.ts";
 import type { ObjectReader } from "../../src/format/object-reader.ts";
 import { type Position, samePosition } from "../../src/format/position.ts";
+import { Holdings } from "./holdings.ts";
 import { describeDifference, type State, sameState } from "./state.ts";
 import type { World } from "./world.ts";
 
@@ -22,9 +24,13 @@ export class Chain {
   /** When the first snapshot landed. */
   restorableSince = Number.POSITIVE_INFINITY;
 
-  constructor(world: World, codecs: Codecs) {
+  /** What of it can be restored, and what must be. */
+  readonly holdings: Holdings;
+
+  constructor(world: World, codecs: Codecs, retention: Retention) {
     this.#world = world;
     this.#codecs = codecs;
+    this.holdings = new Holdings(world, retention);
   }
 
   /** Where the chain in the store ends; null where it holds none. */
@@ -38,9 +44,18 @@ export class Chain {
     return state!;
   }
 
-  /** Whether the store has led to this state. */
-  holds(state: State): boolean {
-    return [...this.#stored.values()].some((position) => sameState(state, this.stateOf(position)));
+  /** Whether the store has led to this state, at transaction `least` or later. */
+  holds(state: State, least: number): boolean {
+    return [...this.#stored.values()].some(
+      (position) => position.txid >= least && sameState(state, this.stateOf(position)),
+    );
+  }
+
+  /** The state at a transaction that objects of the store lead to. */
+  stateAt(txid: number): State {
+    const position = this.#stored.get(txid);
+    this.#world.require(position, `nothing in the store leads to transaction ${txid}`);
+    return this.stateOf(position!);
   }
 
   /** A writer has cached this position, or begun at it, and its database was this. */
@@ -81,6 +96,8 @@ export class Chain {
     if (parsed.kind === "segment")
       world.require(once === undefined || once === object.id, `${key} was replaced by another object`);
     this.#ids.set(key, object.id);
+    const level = parsed.kind === "snapshot" ? null : parsed.level;
+    this.holdings.landed(key, { level, from: from?.txid ?? null, to: to.txid });
     if (once === object.id) return;
     await this.#compare(object, bytes);
     if (parsed.kind === "snapshot") {

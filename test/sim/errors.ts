@@ -10,6 +10,7 @@ import {
 import type { Machine } from "./machine.ts";
 import { Crash, Violation } from "./world.ts";
 
+const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
 
 /** Whether an error is one that what was done to this machine earns rightly. Anything else has failed. */
@@ -21,10 +22,10 @@ export function judge(machine: Machine, error: unknown): void {
 }
 
 function isEarned(machine: Machine, error: unknown): boolean {
-  const { scenario, chain, excused, world } = machine;
+  const { scenario, chain, excused, robbed, world } = machine;
   if (error instanceof StoreError) return true;
   // One that calls the cache damaged is earned only where a part of it was taken away.
-  if (error instanceof CacheError) return excused || !/is damaged/.test(error.message);
+  if (error instanceof CacheError) return robbed || !/is damaged/.test(error.message);
   if (error instanceof StateError) return true;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;
@@ -37,8 +38,9 @@ function isEarned(machine: Machine, error: unknown): boolean {
   const chosen = /has pages of|nothing was uploaded there/;
   if (error instanceof LocalDatabaseError && excused && chosen.test(error.message)) return true;
   if (error instanceof LocalDatabaseError) return machine.disk.full || world.time < machine.fullUntil;
-  if (scenario.fullDisks && sqliteCode(error) === SQLITE_FULL) return true;
-  return false;
+  // Another connection holds a transaction open.
+  if (sqliteCode(error) === SQLITE_BUSY) return machine.connections.length > 1;
+  return scenario.fullDisks && sqliteCode(error) === SQLITE_FULL;
 }
 
 /** It stays like that until somebody removes what is there. */

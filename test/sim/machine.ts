@@ -2,6 +2,7 @@ import type { Database } from "@sqlite.org/sqlite-wasm";
 import { type CommonConfig, checkSettings } from "../../src/config.ts";
 import { ReplicaFencedError, type SluiceError, UnknownLocalHistoryError } from "../../src/errors.ts";
 import { Replicator } from "../../src/replicator.ts";
+import type { RestoreOutcome } from "../../src/restore-database.ts";
 import { readPages } from "../../src/snapshot.ts";
 import { PatientStore } from "../../src/store/patient-store.ts";
 import { createSchema, randomStep } from "../replicator/workload.ts";
@@ -57,6 +58,10 @@ export class Machine {
   #spoilt = false;
   /** Its write cache was lost, or another machine wrote: nothing tells which side is newer. */
   excused = false;
+  /** A part of what it held was taken away at some time. */
+  robbed = false;
+  /** What its write cache held is gone. */
+  cacheLost = false;
   /** When its process began. */
   begun = 0;
   /** Until when a disk that was full may have left errors. */
@@ -105,7 +110,13 @@ export class Machine {
     db.exec(`PRAGMA page_size=${scenario.pageSize}; PRAGMA auto_vacuum=${random.below(3)}`);
     createSchema(db);
     for (let i = random.below(10); i > 0; i--)
-      randomStep({ sqlite3: instance.sqlite3, db, random, pageSize: scenario.pageSize });
+      randomStep({
+        sqlite3: instance.sqlite3,
+        db,
+        random,
+        pageSize: scenario.pageSize,
+        scale: scenario.scale,
+      });
     db.close();
     this.life.dead = true;
   }
@@ -131,8 +142,34 @@ export class Machine {
   #ended(): void {
     this.world.schedule(DOWN_MS / 2, null, `${this.name} is found dead`, () => {
       if (this.world.random.chance(this.scenario.powerLoss)) this.losePower();
-      if (!this.retired) this.boot();
+      else if (this.keepsTimes && this.world.random.chance(this.scenario.meddling)) this.#meddle();
+      // Somebody who restarts what fails waits longer each time.
+      if (!this.retired) this.boot(DOWN_MS * (this.#healed ? 1 : 2 ** Math.min(this.#failedStarts, 12)));
     });
+  }
+
+  /** Another program uses the database while nobody replicates it: with SQLite alone, and everything on the medium. */
+  #meddle(): void {
+    const { world, watch, instance, scenario, dbPath } = this;
+    const { random } = world;
+    if (this.disk.find(dbPath) === undefined || this.disk.full) return;
+    world.note(`${this.name} is changed by another program`);
+    this.life = new Life(world, `${this.name}x`, Number.POSITIVE_INFINITY);
+    const sqlite3 = instance.begin(this);
+    watch.left();
+    watch.allow(recoverableStates(this.disk, dbPath, this.hash64));
+    const db = new sqlite3.oo1.DB({ filename: dbPath, flags: "w", vfs: SIM_VFS });
+    db.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=FULL");
+    watch.started(readState(this, db), this.#powerLost);
+    this.#powerLost = false;
+    const { pageSize, scale } = scenario;
+    for (let i = random.below(4); i > 0; i--)
+      randomStep({ sqlite3: instance.sqlite3, db, random, pageSize, scale });
+    if (!instance.sqlite3.capi.sqlite3_get_autocommit(db.pointer!)) db.exec("ROLLBACK");
+    const isReplicated = db.selectValue("PRAGMA journal_mode") === "wal";
+    watch.changed(isReplicated ? readState(this, db) : null);
+    db.close();
+    this.life.dead = true;
   }
 
   losePower(): void {
@@ -166,6 +203,8 @@ export class Machine {
     const { random } = this.world;
     if (!this.running) return;
     this.excused = true;
+    this.robbed = true;
+    this.cacheLost = true;
     this.life.onEnd = () => undefined;
     this.end();
     const what = random.pick(["disk", "queue", "side", "cache"] as const);
@@ -180,9 +219,20 @@ export class Machine {
     if (!this.retired) this.boot();
   }
 
+  /** When it goes on with what it has to do. */
+  get awakeAt(): number {
+    if (this.retired || this.steps <= 0) return Number.POSITIVE_INFINITY;
+    return this.life.dead ? 0 : this.life.asleepUntil;
+  }
+
   setFull(full: boolean): void {
     if (this.disk.full && !full) this.fullUntil = this.world.time + 1000;
     this.disk.full = full;
+  }
+
+  clearQueue(): void {
+    this.queue.trouble = 0;
+    this.queue.full = false;
   }
 
   /** Nothing goes wrong any more, and nothing is written. */
@@ -190,9 +240,9 @@ export class Machine {
     const { life } = this;
     this.steps = 0;
     this.setFull(false);
-    this.queue.trouble = 0;
-    this.queue.full = false;
+    this.clearQueue();
     this.#healed = true;
+    life.wake();
     life.remaining = Number.POSITIVE_INFINITY;
     if (this.#stopping) this.end();
     else if (this.replicator !== null && !life.dead) this.#settle(this.replicator);
@@ -227,15 +277,16 @@ export class Machine {
     const { captured, cached, uploaded, state } = replicator.status();
     if (state === "fenced") return;
     world.require(uploaded === captured && cached === captured, `${this.name}: ${this.describe()}`);
-    if (state !== "running" || this.scenario.machines > 1) return;
+    if (state !== "running") return;
     const db = replicator.openDatabase();
     const found = readState(this, db);
     db.close();
+    // Another writer may have gone on, of which this one need not know while it writes nothing.
     world.require(
-      chain.tail?.txid === captured,
+      this.scenario.machines > 1 || chain.tail?.txid === captured,
       `the chain ends at ${chain.tail?.txid}, ${captured} is uploaded`,
     );
-    const wanted = chain.stateOf(chain.tail!);
+    const wanted = chain.stateAt(captured);
     world.require(
       sameState(found, wanted),
       () => `${this.name} has another state: ${describeDifference(found, wanted)}`,
@@ -247,11 +298,10 @@ export class Machine {
   }
 
   /** Restores what the store has, to nothing. The full check would judge FTS5's index too, which SQLite itself may spoil. */
-  async restoreOnly(): Promise<void> {
+  async restoreOnly(txid?: number): Promise<RestoreOutcome> {
     const platform = new SimPlatform(this.instance.begin(this), this);
     const replicator = await SimReplicator.load(this, platform, {});
-    const { restored } = await replicator.restore({ integrityCheck: "quick" });
-    this.world.require(restored, "nothing was restored");
+    return replicator.restore({ integrityCheck: "quick", ...(txid !== undefined && { txid }) });
   }
 
   end(): void {
@@ -308,7 +358,7 @@ export class Machine {
 
   #later(): void {
     const { random } = this.world;
-    const delay = random.chance(0.7) ? random.below(30) : random.below(3000);
+    const delay = random.chance(0.7) ? random.below(30) : random.below(this.scenario.pauseMs);
     this.life.schedule(delay, "app", () => this.#step());
   }
 
@@ -353,7 +403,13 @@ export class Machine {
     const { world, scenario } = this;
     const { sqlite3 } = this.instance;
     const db = this.#connections[at]!;
-    const what = randomStep({ sqlite3, db, random: world.random, pageSize: scenario.pageSize });
+    const what = randomStep({
+      sqlite3,
+      db,
+      random: world.random,
+      pageSize: scenario.pageSize,
+      scale: scenario.scale,
+    });
     world.note(`${this.name} ${at} ${what}`);
     if (what === "synchronous" && scenario.synchronous !== null) this.#setSynchronous(db);
   }

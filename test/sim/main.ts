@@ -13,7 +13,8 @@ const TOLD_LINES = 80;
 
 const [from = 1, count = 1, step = 1] = process.argv.slice(2).map(Number);
 const instances: Instance[] = [];
-while (instances.length < MOST_MACHINES) instances.push(await Instance.create());
+// Of each machine, and of who restores.
+while (instances.length < MOST_MACHINES + 1) instances.push(await Instance.create());
 const equipment = { instances, codecs: await loadCodecs() };
 // A simulated process waits for many things at once.
 setMaxListeners(0);

@@ -88,6 +88,72 @@ export const mutations: readonly Mutation[] = [
     text: "for (let i = begin; i < end; i++) {",
     instead: "for (let i = begin; i < Math.max(end - 1, 1); i++) {",
   },
+  {
+    what: "pages of a size that the database had before it shrank are left out",
+    file: "src/vfs/capture.ts",
+    text: "this.#minPageCount = Math.min(this.#minPageCount, minPageCount);",
+    instead: "",
+  },
+  {
+    what: "the fingerprint is not compared",
+    file: "src/recover.ts",
+    text: "record.fingerprint !== null && record.fingerprint === fingerprint",
+    instead: "record.fingerprint !== null",
+  },
+  {
+    what: "a resync does not sync the WAL",
+    file: "src/resync-task.ts",
+    text: "local.wal.sync();",
+    instead: "",
+  },
+  {
+    what: "a step of the write cache is taken over twice",
+    file: "src/cache/staged-cache.ts",
+    text: "return { ...record, staged };",
+    instead: "return { ...record, staged: staged - 1 };",
+  },
+  {
+    what: "what a process left unsynced counts as durable for the next",
+    file: "src/cache/side-file.ts",
+    text: "if (steps.length > 0 || mark !== null) this.#file.sync();",
+    instead: "",
+  },
+  {
+    what: "a segment goes although its cover does not stand for it",
+    file: "src/plan-compaction.ts",
+    text: "return outer.minTxid <= inner.minTxid && inner.maxTxid !== null && inner.maxTxid <= outer.maxTxid!;",
+    instead: "return outer.minTxid <= inner.minTxid;",
+  },
+  {
+    what: "every segment older than the shortest retention goes",
+    file: "src/plan-retention.ts",
+    text: "if (deletesLevel0 && group.every(({ age }) => age >= fineRetentionMs))",
+    instead: "if (deletesLevel0)",
+  },
+  {
+    what: "a plan of retention is carried out whenever it is",
+    file: "src/prune.ts",
+    text: "const isOld = () => clock.now() - listedAt > PLAN_VALID_MS;",
+    instead: "const isOld = () => false;",
+  },
+  {
+    what: "the end of the chain counts as known for ever",
+    file: "src/known-tail.ts",
+    text: "return this.#context.clock.now() - this.#knownAt < KNOWN_MS;",
+    instead: "return this.#knownAt > 0;",
+  },
+  {
+    what: "a followed copy takes pages of another state for equal",
+    file: "src/follow-apply.ts",
+    text: "if (page !== null && codecs.hash64(page) === object.hashes[entry]) pages.passOver(pgno);",
+    instead: "if (page !== null) pages.passOver(pgno);",
+  },
+  {
+    what: "a followed copy goes on from another transaction",
+    file: "src/follow-apply.ts",
+    text: "if (!fromSnapshot) requireContinues(store, oldest!, state);",
+    instead: "",
+  },
 ];
 
 /** Builds with one mutation. The build fails where its text is not found exactly once. */

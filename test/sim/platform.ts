@@ -13,7 +13,7 @@ import type { Disk, Inode } from "./disk.ts";
 import type { Machine } from "./machine.ts";
 import { SimQueue } from "./queue.ts";
 import { SIM_VFS } from "./sim-vfs.ts";
-import { Crash, type Life } from "./world.ts";
+import { Crash, type Life, type World } from "./world.ts";
 
 class DiskFullError extends Error {}
 
@@ -82,7 +82,7 @@ export class SimPlatform implements Platform {
 }
 
 /** A clock that somebody sets now and then, and that goes on while the process computes. */
-function simClock(machine: Machine, life: Life): Clock {
+export function simClock(machine: { readonly world: World; clockAhead: number }, life: Life): Clock {
   const { random } = machine.world;
   return {
     now: steadyTime(() => {

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { bundle } from "../faults/bundle.ts";
+import { buildSimulation } from "./build.ts";
 import { type SeedResult, simulateSeeds } from "./children.ts";
 
 /** `npm run sim` sets both. */
-const seeds = Number(process.env.SLUICE_SEEDS ?? 100);
+const seeds = Number(process.env.SLUICE_SEEDS ?? 1000);
 const from = Number(process.env.SLUICE_SEED ?? 1);
 const REPLAYED = 5;
 const MOST_FAILURES = 3;
@@ -15,11 +15,11 @@ let folder: string;
 let script: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "sluice-sim-"));
-  script = await bundle("test/sim/main.ts", folder, { whole: true });
+  script = await buildSimulation(folder);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test(`${seeds} seeds from ${from}: every invariant holds`, { timeout: 60_000 + seeds * 5000 }, async () => {
+test(`${seeds} seeds from ${from}: every invariant holds`, { timeout: 60_000 + seeds * 2000 }, async () => {
   const failed: SeedResult[] = [];
   const processes = Math.min(seeds, availableParallelism());
   await Promise.all(

@@ -1,17 +1,20 @@
 import { armFaults } from "../../src/faults.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
 import { Chain } from "./chain.ts";
+import { FollowerMachine } from "./follower.ts";
 import type { Instance } from "./instance.ts";
+import { Keeper } from "./keeper.ts";
 import { Machine } from "./machine.ts";
-import { type Scenario, scenarioOf } from "./scenario.ts";
-import { describeDifference, sameState, stateOfBytes } from "./state.ts";
+import { Reader } from "./reader.ts";
+import { DAY, HOUR, MINUTE, MOST_MACHINES, type Scenario, scenarioOf } from "./scenario.ts";
 import { Backend } from "./store.ts";
 import { watchCapture } from "./watch.ts";
-import { Life, World } from "./world.ts";
+import { type Life, World } from "./world.ts";
 
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
+/** Then all is well, whatever the applications have not done yet. */
+const MOST_HAPPENINGS = 200;
+/** States of the past that are restored at the end. */
+const PAST_RESTORES = 2;
 
 export interface Outcome {
   readonly seed: number;
@@ -62,38 +65,51 @@ class Simulation {
   readonly #chain: Chain;
   readonly #backend: Backend;
   readonly #machines: Machine[];
-  readonly #equipment: Equipment;
+  readonly #keepers: Keeper[];
+  readonly #followers: FollowerMachine[];
+  readonly #reader: Reader;
+  #healing = false;
+  #happened = 0;
 
-  constructor(its: World, equipment: Equipment) {
+  constructor(its: World, { codecs, instances }: Equipment) {
     this.world = its;
     world = its;
-    this.#equipment = equipment;
-    this.#scenario = scenarioOf(its.random);
-    this.#chain = new Chain(its, equipment.codecs);
-    this.#backend = new Backend(its, this.#chain, this.#scenario.atomic);
-    this.#machines = Array.from({ length: this.#scenario.machines }, (_, i) =>
-      this.#machine("abc"[i]!, this.#scenario, equipment.instances[i]!),
-    );
+    const scenario = scenarioOf(its.random);
+    this.#scenario = scenario;
+    this.#chain = new Chain(its, codecs, scenario.retention);
+    const chain = this.#chain;
+    const backend = new Backend(its, chain, scenario.atomic);
+    this.#backend = backend;
+    this.#machines = Array.from({ length: scenario.machines }, (_, i) => {
+      const machine = new Machine("abc"[i]!, its, backend, chain, scenario, instances[i]!, codecs);
+      machine.excused = scenario.machines > 1;
+      return machine;
+    });
     machines = this.#machines;
-  }
-
-  #machine(name: string, scenario: Scenario, instance: Instance): Machine {
-    const { codecs } = this.#equipment;
-    const machine = new Machine(name, this.world, this.#backend, this.#chain, scenario, instance, codecs);
-    machine.excused = scenario.machines > 1;
-    return machine;
+    this.#keepers = scenario.keepers.map(
+      (rules, i) => new Keeper(`k${i}.`, its, backend, codecs, rules, scenario.keepMs),
+    );
+    this.#followers = Array.from(
+      { length: scenario.followers },
+      (_, i) => new FollowerMachine(`f${i}.`, its, backend, chain, codecs, scenario.pollIntervalMs),
+    );
+    this.#reader = new Reader(its, backend, chain, scenario, instances[MOST_MACHINES]!, codecs);
   }
 
   async run(): Promise<void> {
     try {
-      await this.#live();
-      if (this.world.failure === null) await this.#heal();
-      if (this.world.failure === null) await this.#idle();
-      if (this.world.failure === null) await this.#restore();
+      for (const phase of [this.#live, this.#heal, this.#idle, this.#restore]) {
+        await phase.call(this);
+        if (this.world.failure !== null) break;
+      }
     } catch (error) {
       this.world.fail(error);
     }
-    for (const machine of this.#machines) machine.life.dead = true;
+    for (const { life } of this.#beings) life.dead = true;
+  }
+
+  get #beings(): readonly { readonly life: Life }[] {
+    return [...this.#machines, ...this.#keepers, ...this.#followers, this.#reader];
   }
 
   async #live(): Promise<void> {
@@ -102,24 +118,31 @@ class Simulation {
       if (i === 0 && random.chance(0.8)) machine.prepare();
       machine.boot(i === 0 ? 0 : random.below(20_000));
     });
+    for (const being of [...this.#keepers, ...this.#followers]) being.begin();
+    if (this.#scenario.readers) this.#reader.begin();
     this.#chaos();
-    const until = this.world.time + 30 * DAY;
     await this.world.run(
-      () => this.#machines.every(({ steps, retired }) => steps <= 0 || retired) || this.world.time > until,
+      () => this.#awakeAt === Number.POSITIVE_INFINITY || this.#happened === MOST_HAPPENINGS,
     );
+  }
+
+  /** When the next application goes on. */
+  get #awakeAt(): number {
+    return Math.min(...this.#machines.map(({ awakeAt }) => awakeAt));
   }
 
   /** Something happens to the world, again and again. */
   #chaos(): void {
-    const { random } = this.world;
-    this.world.schedule(random.below(this.#scenario.chaosMs), null, "chaos", () => {
+    const { random, time } = this.world;
+    const sleep = Math.max(0, this.#awakeAt - time);
+    if (sleep === Number.POSITIVE_INFINITY) return;
+    this.world.schedule(sleep + random.below(this.#scenario.chaosMs), null, "chaos", () => {
       if (this.#healing) return;
+      this.#happened += 1;
       this.#happen();
       this.#chaos();
     });
   }
-
-  #healing = false;
 
   #happen(): void {
     const { random } = this.world;
@@ -131,19 +154,24 @@ class Simulation {
       case "store":
         this.#backend.trouble = random.chance(0.5) ? scenario.storeTrouble : 0;
         this.#backend.outage = scenario.storeTrouble > 0 && random.chance(0.2);
+        this.#pass(HOUR, () => this.#backend.clear());
         return;
       case "queue":
         machine.queue.trouble = random.chance(0.5) ? scenario.queueTrouble : 0;
         machine.queue.full = scenario.queueTrouble > 0 && random.chance(0.2);
+        this.#pass(MINUTE, () => machine.clearQueue());
         return;
       case "disk":
         machine.setFull(scenario.fullDisks && random.chance(0.5));
+        this.#pass(MINUTE, () => machine.setFull(false));
         return;
       case "clock":
-        machine.clockAhead += random.pick([-DAY, -HOUR, -1000, 1000, HOUR, DAY]);
+        // That it is set back while all sleeps nobody can know.
+        if (machine.life.asleepUntil === 0)
+          machine.clockAhead += random.pick([-DAY, -HOUR, -1000, 1000, HOUR, DAY]);
         return;
       case "sleep":
-        if (random.chance(0.2)) this.world.time += random.pick([MINUTE, HOUR, 3 * DAY]);
+        if (random.chance(0.3)) this.#sleep();
         return;
       case "crash":
         if (machine.running && random.chance(0.3)) machine.end();
@@ -153,21 +181,43 @@ class Simulation {
     }
   }
 
+  /** What fails is tried again every second, which for hours would be all that is simulated. */
+  #pass(most: number, over: () => void): void {
+    this.world.schedule(this.world.random.below(most), null, "passes", over);
+  }
+
+  /** Of one machine or another, or of all: what is on its way to the store gets there meanwhile. */
+  #sleep(): void {
+    const { random, time } = this.world;
+    const all = random.chance(0.3);
+    const until = time + random.pick(all ? [HOUR, 7 * HOUR, 3 * DAY] : this.#scenario.naps);
+    for (const { life } of all ? this.#beings : [random.pick(this.#beings)]) life.sleep(until);
+  }
+
   /** From here on everything works: then everything committed gets into the store, and stays what it is. */
   async #heal(): Promise<void> {
     this.world.note("heals");
     this.#healing = true;
-    this.#backend.trouble = 0;
-    this.#backend.outage = false;
-    for (const machine of this.#machines) machine.heal();
-    const until = this.world.time + DAY;
-    await this.world.run(() => this.#machines.every((machine) => machine.settled) || this.world.time > until);
+    this.#backend.clear();
+    for (const being of [...this.#keepers, this.#reader]) being.end();
+    for (const being of [...this.#machines, ...this.#followers]) being.heal();
+    await this.#runUntil(() => this.#machines.every((machine) => machine.settled));
     for (const machine of this.#machines)
       this.world.require(
         machine.settled || this.world.failure !== null,
         () => `${machine.name} does not settle: ${machine.describe()}`,
       );
     for (const machine of this.#machines) machine.compare();
+    await this.#runUntil(() => this.#followers.every(({ caughtUp }) => caughtUp));
+    for (const follower of this.#followers) {
+      this.world.require(follower.caughtUp, `${follower.name} does not catch up`);
+      follower.end();
+    }
+  }
+
+  async #runUntil(done: () => boolean): Promise<void> {
+    const until = this.world.time + DAY;
+    await this.world.run(() => done() || this.world.time > until);
   }
 
   /** Nothing is written, so nothing is asked of the store, once the last snapshot is taken. */
@@ -180,33 +230,19 @@ class Simulation {
     this.world.require(this.#backend.requests === requests, "requests are made while nothing is written");
   }
 
+  /** The newest state, and some of those that retention has left. */
   async #restore(): Promise<void> {
-    const { tail } = this.#chain;
-    if (!this.#chain.restorable || tail === null) return;
-    for (const machine of this.#machines) machine.life.dead = true;
-    const other = this.#machine(
-      "r",
-      { ...this.#scenario, crashAfter: () => Number.POSITIVE_INFINITY },
-      this.#equipment.instances[0]!,
-    );
-    machines = [other];
-    other.life = new Life(this.world, "r1", Number.POSITIVE_INFINITY);
-    const done = other.restoreOnly();
-    let ended = false;
-    void done.then(
-      () => {
-        ended = true;
-      },
-      (error: unknown) => this.world.fail(error),
-    );
-    await this.world.run(() => ended);
-    if (this.world.failure !== null) return;
-    this.world.require(ended, "the restore does not end");
-    const restored = stateOfBytes(other.disk.find(other.dbPath)!.content(), other.hash64);
-    const wanted = this.#chain.stateOf(tail);
+    const { random } = this.world;
+    for (const { life } of this.#beings) life.dead = true;
+    machines = [];
+    const restorable = [...this.#chain.holdings.restorable()];
     this.world.require(
-      sameState(restored, wanted),
-      () => `restored: ${describeDifference(restored, wanted)}`,
+      !this.#chain.restorable || restorable.includes(this.#chain.tail?.txid ?? 0),
+      "the newest state cannot be restored",
     );
+    if (restorable.length === 0) return;
+    await this.#reader.restoreAlone();
+    for (let i = 0; i < PAST_RESTORES && this.world.failure === null; i++)
+      await this.#reader.restoreAlone(random.pick(restorable));
   }
 }

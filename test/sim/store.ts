@@ -52,6 +52,12 @@ export class Backend {
     this.objects = new MemoryStore({ now: () => world.time });
   }
 
+  /** Everything gets through. */
+  clear(): void {
+    this.trouble = 0;
+    this.outage = false;
+  }
+
   fate(): Fate {
     const { random } = this.world;
     if (this.outage) return random.chance(0.9) ? "lost" : "refused";
@@ -68,6 +74,11 @@ export class Backend {
     if (options.ifNoneMatch === "*" && !this.atomic) await this.#checkThenPut(key, bytes);
     else await this.objects.put(key, bytes, options);
     await this.chain.landed(key, bytes);
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    this.chain.holdings.deleted(keys);
+    await this.objects.delete(keys);
   }
 
   /** As SQLite's own client side does it where the store ignores the condition: two requests. */
@@ -147,13 +158,7 @@ export class SimStore implements ObjectStore {
   }
 
   delete(keys: readonly string[], options: StoreOptions = {}): Promise<void> {
-    return this.#request(
-      "delete",
-      keys.join(),
-      options.signal,
-      () => this.#backend.objects.delete(keys),
-      true,
-    );
+    return this.#request("delete", keys.join(), options.signal, () => this.#backend.delete(keys), true);
   }
 
   async capabilities(options: StoreOptions = {}): Promise<StoreCapabilities> {

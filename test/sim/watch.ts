@@ -23,8 +23,10 @@ export class Watch {
   #capturing: Capture | null = null;
   /** What the wal-index said last. */
   #seen = "";
-  /** A restore may have replaced the database since the last start. */
-  #replaced = false;
+  /** A restore may have replaced the database since the last start, by the state at this transaction or a later one. */
+  #replacedBy: number | null = null;
+  /** Where the chain ended when the process began. */
+  #tailAtBegin = 0;
 
   constructor(machine: Machine) {
     this.#machine = machine;
@@ -38,14 +40,20 @@ export class Watch {
   begin(record: PositionRecord | null): void {
     this.#capturing = null;
     const cached = this.record?.cached.txid;
-    if (cached !== undefined && !this.#machine.excused)
-      this.#machine.world.require(
+    const { chain, name, world, cacheLost } = this.#machine;
+    if (cached !== undefined && !cacheLost)
+      world.require(
         record !== null && record.cached.txid >= cached,
         () => `transaction ${cached} was cached, and now the cache ends at ${record?.cached.txid}`,
       );
     // A record may be durable although the process ended before it could say so.
-    if (record !== null) this.#continue(record.lineage);
+    if (record !== null) {
+      this.#continue(record.lineage);
+      chain.wrote(record.writer, name);
+    }
     this.record = record;
+    this.#tailAtBegin = chain.tail?.txid ?? 0;
+    this.#machine.cacheLost = false;
   }
 
   /** What is known by transaction is of one history. */
@@ -65,7 +73,7 @@ export class Watch {
 
   /** A restore is about to put another database there. */
   replaced(): void {
-    this.#replaced = true;
+    this.#replacedBy ??= this.#tailAtBegin;
     this.#byTxid.clear();
   }
 
@@ -169,8 +177,8 @@ export class Watch {
   /** What SQLite reads after a start must be what was there before, whatever the crash. */
   started(found: State, powerLost: boolean): void {
     const { world, chain } = this.#machine;
-    const restored = this.#replaced && chain.holds(found);
-    this.#replaced = false;
+    const restored = this.#replacedBy !== null && chain.holds(found, this.#replacedBy);
+    this.#replacedBy = null;
     if (restored || this.#states.length === 0) this.#states = [found];
     else {
       const at = this.#states.findLastIndex((state) => sameState(state, found));
@@ -185,6 +193,17 @@ export class Watch {
     }
     this.#floor = Math.min(this.#floor, this.#states.length - 1);
     this.synced();
+  }
+
+  /** Another program is about to use the database: the WAL is its own. */
+  left(): void {
+    this.#capturing = null;
+  }
+
+  /** Another program changed the database; null: as what it left, replication has not begun. */
+  changed(state: State | null): void {
+    this.#states = state === null ? [] : [state];
+    this.#floor = 0;
   }
 
   /** A commit that was under way when the process ended may have happened. */

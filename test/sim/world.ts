@@ -8,7 +8,7 @@ export class Crash extends Error {}
 export class Violation extends Error {}
 
 interface Event {
-  readonly at: number;
+  at: number;
   readonly order: number;
   /** Null: it happens outside of any process (a request arrives, the weather changes). */
   readonly life: Life | null;
@@ -20,7 +20,7 @@ interface Event {
 /** 2030-01-01: what the clocks of servers show when a simulation begins. */
 const BEGINNING = 1_893_456_000_000;
 /** Beyond this a simulation does not come to rest. */
-const MOST_EVENTS = 60_000;
+const MOST_EVENTS = 40_000;
 
 /**
  * Time, chance and order of everything that is simulated, all of it from one seed. One event at a time, and between two
@@ -83,6 +83,7 @@ export class World {
       const event = this.#pop();
       if (event === undefined) return;
       if (event.cancelled || event.life?.dead) continue;
+      if (event.life?.defer(event)) continue;
       this.#events += 1;
       this.require(this.#events < MOST_EVENTS, "the simulation does not come to rest");
       this.time = Math.max(this.time, event.at);
@@ -98,6 +99,12 @@ export class World {
       await settle();
       this.current = null;
     }
+  }
+
+  /** What a process had to do while it slept is done at once when it wakes. */
+  again(event: Event): void {
+    event.at = this.time;
+    this.#push(event);
   }
 
   #raise(error: unknown): void {
@@ -148,10 +155,14 @@ function settle(): Promise<void> {
 /** One run of a process, from its start to its end. */
 export class Life {
   dead = false;
+  /** Until then nothing happens in it: its machine sleeps, or it was stopped. What it sent before is on its way. */
+  asleepUntil = 0;
+  #deferred: Event[] = [];
   /** Called once, when it ends by itself. */
   onEnd = (): void => undefined;
   /** Operations until it crashes. */
   remaining: number;
+  readonly begun: number;
 
   constructor(
     readonly world: World,
@@ -159,6 +170,7 @@ export class Life {
     remaining: number,
   ) {
     this.remaining = remaining;
+    this.begun = world.time;
   }
 
   /** Something outside of the process is about to be done: that is where it may end. */
@@ -176,6 +188,27 @@ export class Life {
     this.world.note(`${this.name} ends`);
     this.dead = true;
     this.onEnd();
+  }
+
+  sleep(until: number): void {
+    const { world } = this;
+    if (until <= Math.max(this.asleepUntil, world.time)) return;
+    this.asleepUntil = until;
+    world.schedule(until - world.time, null, `${this.name} wakes`, () => {
+      if (this.asleepUntil === until) this.wake();
+    });
+  }
+
+  wake(): void {
+    this.asleepUntil = 0;
+    for (const event of this.#deferred.splice(0)) this.world.again(event);
+  }
+
+  /** Whether the event waits for this process to wake. */
+  defer(event: Event): boolean {
+    if (this.asleepUntil === 0) return false;
+    this.#deferred.push(event);
+    return true;
   }
 
   schedule(delay: number, label: string, act: () => void | Promise<void>): { cancel(): void } {

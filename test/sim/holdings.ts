@@ -1,0 +1,65 @@
+import type { Retention } from "../../src/config.ts";
+import type { World } from "./world.ts";
+
+interface Held {
+  readonly level: number | null;
+  /** Null: a snapshot. */
+  readonly from: number | null;
+  readonly to: number;
+}
+
+/**
+ * The reference model of what the store holds: which transactions can be restored, and which of them no delete may take.
+ * Positions need no ids here, since the chain has checked that there is one at each transaction.
+ */
+export class Holdings {
+  readonly #world: World;
+  readonly #retention: Retention;
+  readonly #held = new Map<string, Held>();
+  /** Until when each transaction was the newest in the store. */
+  readonly #newestUntil = new Map<number, number>();
+  #newest = 0;
+  /** Ends of merged segments, which stay as long as history does. */
+  readonly #merged = new Set<number>();
+
+  /** `retention`: the shortest that anybody has who deletes. */
+  constructor(world: World, retention: Retention) {
+    this.#world = world;
+    this.#retention = retention;
+  }
+
+  landed(key: string, held: Held): void {
+    this.#held.set(key, held);
+    if (held.level === 0 && held.to > this.#newest) {
+      this.#newestUntil.set(this.#newest, this.#world.time);
+      this.#newest = held.to;
+    }
+    if (held.level !== null && held.level > 0) this.#merged.add(held.to);
+  }
+
+  /** Of what could be restored, what retention keeps still can. */
+  deleted(keys: readonly string[]): void {
+    const before = this.restorable();
+    for (const key of keys) this.#held.delete(key);
+    const after = this.restorable();
+    for (const txid of before)
+      this.#world.require(
+        after.has(txid) || !this.#isKept(txid),
+        () => `transaction ${txid} cannot be restored any more without ${keys.join()}`,
+      );
+  }
+
+  #isKept(txid: number): boolean {
+    const { retentionMs, fineRetentionMs } = this.#retention;
+    const until = this.#newestUntil.get(txid) ?? Number.POSITIVE_INFINITY;
+    return until > this.#world.time - (this.#merged.has(txid) ? retentionMs : fineRetentionMs);
+  }
+
+  restorable(): Set<number> {
+    const held = [...this.#held.values()];
+    const reached = new Set(held.filter(({ from }) => from === null).map(({ to }) => to));
+    for (const { from, to } of held.sort((a, b) => (a.from ?? -1) - (b.from ?? -1)))
+      if (from !== null && reached.has(from)) reached.add(to);
+    return reached;
+  }
+}
