@@ -118,7 +118,7 @@ export async function pass(context: CompactionContext, options: PassOptions) {
 
 async function onePass(context: CompactionContext, { compact, retention, dryRun, onPruned }: PassOptions) {
   const { store, clock, signal } = context;
-  let listedAt = clock.now();
+  let sinceListing = clock.stopwatch();
   let listing = await listReplica(store, signal);
   const compactor = new Compactor(context, levelsOf(listing));
   if (compact) await compactor.run();
@@ -130,13 +130,13 @@ async function onePass(context: CompactionContext, { compact, retention, dryRun,
     if (dryRun) for (const remake of compactor.toRemake(isExpired)) compactor.add(assumed(remake));
     else await compactor.remake(isExpired);
   }
-  if (clock.now() - listedAt > PLAN_VALID_MS / 2) {
-    listedAt = clock.now();
+  if (sinceListing() > PLAN_VALID_MS / 2) {
+    sinceListing = clock.stopwatch();
     listing = await listReplica(store, signal);
   } else listing = { snapshots: listing.snapshots, segments: compactor.levels.flat() };
   const plan = planRetention(listing, rules);
   if (dryRun) return { compactor, plan, outcome: NOTHING_DONE };
-  return { compactor, plan, outcome: await prune({ ...context, listedAt, onProgress: onPruned }, plan) };
+  return { compactor, plan, outcome: await prune({ ...context, sinceListing, onProgress: onPruned }, plan) };
 }
 
 /** What a dry run takes for made. */

@@ -2,6 +2,7 @@ import type { Position } from "./format/position.ts";
 import { LEVEL0_STAYS_MS } from "./level0-stays.ts";
 import { loadUpkeep } from "./load.ts";
 import type { Clock } from "./platform.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 import type { TailContext } from "./tail.ts";
 
 /**
@@ -13,31 +14,31 @@ const KNOWN_MS = LEVEL0_STAYS_MS / 2;
 /** How long ago the end of the chain in the store was seen to be ours. */
 export class KnownTail {
   readonly #context: TailContext & { readonly clock: Clock };
-  #knownAt = Number.NEGATIVE_INFINITY;
+  #since: Stopwatch | null = null;
 
   constructor(context: TailContext & { readonly clock: Clock }) {
     this.#context = context;
   }
 
   get known(): boolean {
-    return this.#context.clock.now() - this.#knownAt < KNOWN_MS;
+    return this.#since !== null && this.#since() < KNOWN_MS;
   }
 
-  /** It was ours at that time. */
-  confirm(at: number): void {
-    this.#knownAt = Math.max(this.#knownAt, at);
+  /** It was ours when that was started. */
+  confirm(since: Stopwatch): void {
+    if (this.#since === null || since() < this.#since()) this.#since = since;
   }
 
   forget(): void {
-    this.#knownAt = Number.NEGATIVE_INFINITY;
+    this.#since = null;
   }
 
   /** Looks, unless it is known. Parameters and errors are those of `checkTail`. */
   async require(uploaded: Position, pending: Position | null, signal?: AbortSignal): Promise<void> {
     if (this.known) return;
-    const at = this.#context.clock.now();
+    const since = this.#context.clock.stopwatch();
     const { checkTail } = await loadUpkeep();
     await checkTail(this.#context, uploaded, pending, signal);
-    this.confirm(at);
+    this.confirm(since);
   }
 }

@@ -3,6 +3,7 @@ import type { WriteCache } from "./cache/write-cache.ts";
 import type { SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { RestoreTarget } from "./page-writer.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 
 /** What stands at the database's path before Sluice opens it. */
 export type LocalFile =
@@ -48,6 +49,8 @@ export interface DatabaseTarget extends RestoreTarget {
 export interface Clock {
   /** Milliseconds since 1970. Never goes back. */
   now(): number;
+  /** For what is safe only for some time: counts while the machine sleeps, whatever its clock is set to. */
+  stopwatch(): Stopwatch;
   /** Calls back once after `ms` milliseconds. A timer that is not `holding` lets a Node process end. */
   after(ms: number, holding: boolean, callback: () => void): { cancel(): void };
   /** Lets the event loop take a turn. */

@@ -5,8 +5,8 @@ import type { ObjectReader } from "./format/object-reader.ts";
 import { samePosition } from "./format/position.ts";
 import { isGone } from "./look-again.ts";
 import { type Deletion, PLAN_VALID_MS } from "./plan-retention.ts";
-import type { Clock } from "./platform.ts";
 import { openStored, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /** Keys in one request; S3 takes as many. */
@@ -15,10 +15,9 @@ const BATCH = 1000;
 export interface PruneContext {
   readonly store: ObjectStore;
   readonly codecs: Codecs;
-  readonly clock: Clock;
   readonly lineage: string;
-  /** When the listing was begun that the plan was made of. */
-  readonly listedAt: number;
+  /** Started with the listing that the plan was made of. */
+  readonly sinceListing: Stopwatch;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PruneProgress) => void) | undefined;
 }
@@ -42,13 +41,13 @@ export interface PruneOutcome {
  * the first of them begins to where the last one ends. A plan that has become old is left, for another to be made.
  */
 export async function prune(context: PruneContext, plan: readonly Deletion[]): Promise<PruneOutcome> {
-  const { store, clock, listedAt, signal, onProgress } = context;
+  const { store, sinceListing, signal, onProgress } = context;
   const deleted: string[] = [];
   const problems: SluiceError[] = [];
   let done = 0;
   let keys: string[] = [];
   // A machine may sleep while anything is awaited, so it is asked last before a delete.
-  const isOld = () => clock.now() - listedAt > PLAN_VALID_MS;
+  const isOld = () => sinceListing() > PLAN_VALID_MS;
   /** Returns whether the credentials allow it. */
   const flush = async () => {
     if (keys.length === 0 || isOld()) return true;

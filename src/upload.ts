@@ -40,10 +40,10 @@ export async function uploadHead(
   const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
   if (context.landed !== entry) {
     await tail.require(entry.from, entry.to, signal);
-    const at = clock.now();
+    const since = clock.stopwatch();
     await send(context, entry, key, signal);
     await tail.require(entry.from, entry.to, signal);
-    tail.confirm(at);
+    tail.confirm(since);
     context.landed = entry;
   }
   fault("upload:before-ack");

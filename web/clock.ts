@@ -1,8 +1,13 @@
 import type { Clock } from "../src/platform.ts";
 import { steadyTime } from "../src/steady-time.ts";
+import { stopwatches } from "../src/stopwatch.ts";
 
 export const systemClock: Clock = {
   now: steadyTime(() => Date.now()),
+  stopwatch: stopwatches(
+    () => Date.now(),
+    () => performance.now(),
+  ),
   after(ms, _holding, callback) {
     const timer = setTimeout(callback, ms);
     return { cancel: () => clearTimeout(timer) };

@@ -15,6 +15,10 @@ const PAGE_SIZE = 512;
 export class TestClock {
   time = 1_800_000_000_000;
   readonly now = () => this.time;
+  stopwatch() {
+    const began = this.time;
+    return () => this.time - began;
+  }
   after(): { cancel(): void } {
     throw new Error("nothing here waits");
   }

@@ -102,7 +102,12 @@ export function tendedHere(open: () => ObjectStore): Tended {
     },
     tend: (work) =>
       instances.run({ death: work.death, passes: 0 }, async () => {
-        const own = { ...clock, turn: clock.turn, after: clock.after, now: () => clock.now() + work.skewMs };
+        const own = {
+          now: () => clock.now() + work.skewMs,
+          stopwatch: () => clock.stopwatch(),
+          after: clock.after,
+          turn: clock.turn,
+        };
         try {
           await carryOut(work, new AgeingStore(open(), clock, times), own);
           return false;

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { codecs } from "../format/objects.ts";
 import { patterns } from "./patterns.ts";
 import { simulateDay } from "./simulate.ts";
+import { simulateUsers } from "./users.ts";
 
 /** `npm run costs` does it for whole days and real sizes. */
 test("what is merged takes at most 0.3 of what level 0 takes, and snapshots are two", async () => {
@@ -22,4 +23,12 @@ test("idle is free", async () => {
   const { requests } = await simulateDay(idle, codecs);
   // What the first snapshot takes, and the look at what it replaces.
   expect(requests.puts + requests.lists + requests.gets + requests.deletes).toBeLessThanOrEqual(10);
+});
+
+test("users of a browser app are not alike, and each request of them is counted", async () => {
+  const { PUT, uploads } = await simulateUsers(2, 512, codecs);
+  expect(uploads.least).toBeLessThan(uploads.most);
+  expect(PUT.total).toBeGreaterThan(uploads.total);
+  // Merging adds one in 16, and a little for the levels above and the first snapshot.
+  expect(PUT.total).toBeLessThan(uploads.total * 1.08 + 2 * 5);
 });

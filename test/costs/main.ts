@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { loadCodecs } from "../../node/compression.ts";
 import { patterns } from "./patterns.ts";
 import { simulateDay } from "./simulate.ts";
+import { simulateUsers } from "./users.ts";
 
 const { values } = parseArgs({
   allowPositionals: true,
@@ -13,9 +14,14 @@ const { values } = parseArgs({
     /** Bytes a page; smaller is quicker, and scales the bytes. */
     "page-size": { type: "string", default: "4096" },
     only: { type: "string", default: "" },
+    /** Users of a browser app, each with a day of its own. */
+    users: { type: "string", default: "200" },
   },
 });
 
+const dollars = (writes: number, reads: number) =>
+  (writes * Number(values.put) + reads * Number(values.get)) / 1000;
+const pageSize = Number(values["page-size"]);
 const codecs = await loadCodecs();
 const MB = 1e6;
 console.log(
@@ -26,9 +32,9 @@ console.log(
 );
 console.log("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
 for (const pattern of patterns.filter(({ name }) => name.includes(values.only))) {
-  const day = await simulateDay({ ...pattern, pageSize: Number(values["page-size"]) }, codecs);
+  const day = await simulateDay({ ...pattern, pageSize }, codecs);
   const { puts, lists, gets, deletes } = day.requests;
-  const requests = ((puts + lists) * Number(values.put) + gets * Number(values.get)) / 1000;
+  const requests = dollars(puts + lists, gets);
   const stored = day.level0 + day.higher + day.snapshots;
   const cells = [
     pattern.name,
@@ -44,4 +50,18 @@ for (const pattern of patterns.filter(({ name }) => name.includes(values.only)))
     ((stored / 1e9) * Number(values.storage)).toFixed(3),
   ];
   console.log(`| ${cells.join(" | ")} |`);
+}
+
+const users = Number(values.users);
+if (users > 0 && "users".includes(values.only)) {
+  const spreads = await simulateUsers(users, pageSize, codecs);
+  console.log(
+    `\n${users} users of a browser app, 8 h, with databases of 1 to 20 MB, each with a day of its own.\n`,
+  );
+  console.log("| | all | least of a user | median | 95 % | most |");
+  console.log("| --- | --- | --- | --- | --- | --- |");
+  for (const [name, { total, ...spread }] of Object.entries(spreads))
+    console.log(`| ${[name, total, ...Object.values(spread)].join(" | ")} |`);
+  const cost = dollars(spreads.PUT.total + spreads.LIST.total, spreads.GET.total);
+  console.log(`\nRequests: $${cost.toFixed(2)} a day.`);
 }

@@ -1,3 +1,4 @@
+import { Random } from "../replicator/random.ts";
 import type { Pattern } from "./simulate.ts";
 
 const PAGE_SIZE = 4096;
@@ -43,3 +44,17 @@ export const patterns: readonly Pattern[] = [
   },
   pattern("a browser's user, 8 h, an upload in 10 s, 10 MB", 2560, 10, 2880, 5, 0),
 ];
+
+/**
+ * One user of a browser app with a day of eight hours, who is not like the others: works for some time, then does something
+ * else, and has a database of 1 to 20 MB.
+ */
+export function browserUser(seed: number): Pattern {
+  const random = new Random(seed);
+  const between = (least: number, most: number) => least + random.below(most - least + 1);
+  const everySecs = 10;
+  const pages = between(256, 5120);
+  const day = pattern("", pages, everySecs, (8 * 3600) / everySecs, between(1, 10), 0);
+  const workSecs = between(60, 1800);
+  return { ...day, pauses: { chance: everySecs / workSecs, meanSecs: between(60, 3600) } };
+}

@@ -16,15 +16,18 @@ export interface Pattern {
   /** Pages of the database, at the end of the day and at its beginning. */
   readonly pages: number;
   readonly pagesAtFirst: number;
-  /** Seconds from one upload to the next, and how many there are. */
+  /** Seconds from one upload to the next, and how many there are at the most. */
   readonly everySecs: number;
   readonly uploads: number;
+  /** With what chance nothing is written for a while after an upload, and for how long on average. */
+  readonly pauses?: { readonly chance: number; readonly meanSecs: number };
   /** The pages that the commits of one upload change: of an index, at random, and of a table, one after the other. */
   readonly perUpload: { readonly index: number; readonly indexPages: number; readonly appended: number };
   readonly snapshotEverySecs: number;
 }
 
 export interface DayReport {
+  readonly uploads: number;
   readonly requests: Requests;
   readonly bytesRead: number;
   readonly level0: number;
@@ -35,12 +38,15 @@ export interface DayReport {
 
 const LINEAGE = "0".repeat(32);
 const DAY_MS = 24 * 3600 * 1000;
+/** So that all of it is one day. */
+const MIDNIGHT = 20_000 * DAY_MS;
 
 /** Writes a day of a pattern, with the writer's own housekeeping, on a clock that jumps from upload to upload. */
 export async function simulateDay(pattern: Pattern, codecs: Codecs, seed = 1): Promise<DayReport> {
   const day = new Day(pattern, codecs, seed);
   await day.snapshot();
-  for (let i = 0; i < pattern.uploads; i++) await day.upload();
+  const seconds = pattern.uploads * pattern.everySecs;
+  while (day.seconds < seconds) await day.upload();
   return day.report();
 }
 
@@ -50,8 +56,7 @@ class Day {
   readonly #random: Random;
   readonly #store: CountingStore;
   readonly #tasks: HousekeepingTask;
-  // Midnight, so that all of it is one day.
-  #time = 20_000 * DAY_MS;
+  #time = MIDNIGHT;
   #position: Position;
   #appendedTo = 0;
   #pageCount: number;
@@ -60,6 +65,10 @@ class Day {
   constructor(pattern: Pattern, codecs: Codecs, seed: number) {
     const clock = {
       now: () => this.#time,
+      stopwatch: () => {
+        const began = this.#time;
+        return () => this.#time - began;
+      },
       after: () => ({ cancel: () => undefined }),
       turn: async () => undefined,
     };
@@ -84,9 +93,14 @@ class Day {
     });
   }
 
+  /** How much of the day is over. */
+  get seconds(): number {
+    return (this.#time - MIDNIGHT) / 1000;
+  }
+
   async upload(): Promise<void> {
     const { everySecs, snapshotEverySecs } = this.#pattern;
-    this.#time += everySecs * 1000;
+    this.#time += everySecs * 1000 + this.#pauseMs();
     const from = this.#position;
     const to = from.txid + 1;
     const changed = this.#changed();
@@ -116,6 +130,13 @@ class Day {
     if (this.#tasks.due() !== null) await this.#tasks.run();
   }
 
+  /** Of exponential length: long ones now and then. */
+  #pauseMs(): number {
+    const { chance, meanSecs } = this.#pattern.pauses ?? { chance: 0, meanSecs: 0 };
+    if (!this.#random.chance(chance)) return 0;
+    return Math.round(-Math.log(1 - this.#random.below(1000) / 1000) * meanSecs * 1000);
+  }
+
   /** Pages of an index with random keys, and the ends of a table that is appended to. */
   #changed(): number[] {
     const { pages, perUpload } = this.#pattern;
@@ -143,7 +164,7 @@ class Day {
   /** A third of it does not compress. */
   #page(): Uint8Array {
     const page = new Uint8Array(this.#pattern.pageSize);
-    for (let i = 0; i < page.length / 3; i++) page[i] = this.#random.below(256);
+    page.set(this.#random.bytes(Math.ceil(page.length / 3)));
     return page;
   }
 
@@ -161,6 +182,7 @@ class Day {
     const higher = (await this.#store.stored("wal/")).bytes - level0;
     const snapshots = await this.#store.stored("snapshots/");
     return {
+      uploads: this.#position.txid,
       requests,
       bytesRead,
       level0,

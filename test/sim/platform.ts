@@ -9,6 +9,7 @@ import type { OldDatabase } from "../../src/page-writer.ts";
 import type { Clock, DatabaseTarget, LocalFile, Platform } from "../../src/platform.ts";
 import { settleDatabase } from "../../src/settle.ts";
 import { steadyTime } from "../../src/steady-time.ts";
+import { stopwatches } from "../../src/stopwatch.ts";
 import type { Disk, Inode } from "./disk.ts";
 import type { Machine } from "./machine.ts";
 import { SimQueue } from "./queue.ts";
@@ -84,11 +85,13 @@ export class SimPlatform implements Platform {
 /** A clock that somebody sets now and then, and that goes on while the process computes. */
 export function simClock(machine: { readonly world: World; clockAhead: number }, life: Life): Clock {
   const { random } = machine.world;
+  const wall = () => Math.floor(machine.world.time + machine.clockAhead);
   return {
     now: steadyTime(() => {
       if (random.chance(0.1)) machine.clockAhead += random.below(6);
-      return Math.floor(machine.world.time + machine.clockAhead);
+      return wall();
     }),
+    stopwatch: stopwatches(wall, () => machine.world.time),
     after: (ms, _holding, callback) => life.schedule(ms + random.below(3), "timer", callback),
     turn: () => life.wait(random.below(3), "turn"),
   };
