@@ -54,9 +54,23 @@ export class FollowedCopyFile implements FollowedCopy {
     this.#vfs = installSharedNodeVfs(sqlite3);
     this.#folder = `${path}-follow`;
     this.#lock = this.#local(() => {
-      fs.mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-      return acquireFileLock(join(this.#folder, "lock"));
+      try {
+        return this.#lockFolder();
+      } catch (error) {
+        // Another follower ends at this moment, without a copy, and removes the folder.
+        if (errorCode(error) !== "ENOENT") throw error;
+        return this.#lockFolder();
+      }
     });
+  }
+
+  get #lockPath(): string {
+    return join(this.#folder, "lock");
+  }
+
+  #lockFolder(): { release(): void } {
+    fs.mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    return acquireFileLock(this.#lockPath);
   }
 
   open(): CopyState | null {
@@ -236,7 +250,18 @@ export class FollowedCopyFile implements FollowedCopy {
     this.#readPage = null;
     this.#db?.close();
     this.#db = null;
+    if (!fs.existsSync(this.#recordPath)) this.#removeFolder();
     this.#lock.release();
+  }
+
+  /** No copy came about, and nothing is known. Whoever waits for the lock finds that its file is gone, and makes another. */
+  #removeFolder(): void {
+    try {
+      fs.unlinkSync(this.#lockPath);
+      fs.rmdirSync(this.#folder);
+    } catch {
+      // Something else is in there, or the system keeps open files: it may stay.
+    }
   }
 
   /** Errors of SQLite and of the file system, as ours. */

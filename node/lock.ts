@@ -77,8 +77,7 @@ export function acquireConnectionLock(
 }
 
 /**
- * Takes an exclusive lock on a whole file that is there for this purpose only. Creates it where it is missing, never
- * deletes it, and writes this process's id into it for people.
+ * Takes an exclusive lock on a whole file that is there for this purpose only. Creates it where it is missing, and writes this process's id into it for people.
  * @throws DatabaseInUseError this or another process holds it. @throws LockUnavailableError as above.
  * @throws NodeJS.ErrnoException the file cannot be opened for writing.
  */
@@ -91,6 +90,11 @@ export function acquireFileLock(path: string, options: LockOptions = {}): { rele
   }
   const lock = take(fd, key, true, 0, 0, path, options);
   if (!lock) throw new DatabaseInUseError(path, describeHolder(key));
+  // Who held it may have deleted it between our opening and our locking: then it keeps nobody out.
+  if (!names(path, key)) {
+    lock.release();
+    return acquireFileLock(path, options);
+  }
   try {
     fs.ftruncateSync(fd);
     fs.writeSync(fd, `${process.pid}\n`, 0);
@@ -98,6 +102,11 @@ export function acquireFileLock(path: string, options: LockOptions = {}): { rele
     // The id is a courtesy: a full disk must not keep anybody from working.
   }
   return lock;
+}
+
+function names(path: string, key: string): boolean {
+  const stat = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat !== undefined && fileKey(stat) === key;
 }
 
 interface HeldLock {

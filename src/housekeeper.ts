@@ -5,6 +5,9 @@ import type { HousekeepingTaskOptions } from "./housekeeping-task.ts";
 import { isGone } from "./look-again.ts";
 import type { SegmentInfo } from "./replica.ts";
 
+/** Between two tries to delete by credentials that do not allow it, milliseconds. */
+const REFUSED_MS = 6 * 3600 * 1000;
+
 /** What a writer's housekeeping knows of its replica from one run to the next. See `HousekeepingTask` for when. */
 export class Housekeeper {
   readonly #o: HousekeepingTaskOptions;
@@ -12,10 +15,20 @@ export class Housekeeper {
   #compactor: Compactor | null = null;
   /** Problems that were reported: they stay, and each listing finds them again. */
   readonly #told = new Set<string>();
-  refused = false;
+  /** When the credentials were last found not to allow to delete; null when they did, or nobody knows. */
+  #refusedAt: number | null = null;
 
   constructor(options: HousekeepingTaskOptions) {
     this.#o = options;
+  }
+
+  get refused(): boolean {
+    return this.#refusedAt !== null;
+  }
+
+  /** Rights may be given later, but each try reads what stands for the objects that are to go. */
+  get mayDelete(): boolean {
+    return this.#refusedAt === null || this.#o.platform.clock.now() - this.#refusedAt >= REFUSED_MS;
   }
 
   get knowsReplica(): boolean {
@@ -31,15 +44,17 @@ export class Housekeeper {
   async list(): Promise<void> {
     const { platform, store, lineage, compaction, retention, signal, pinned } = this.#o;
     const { codecs, clock } = platform;
+    const deletes = retention !== null && this.mayDelete;
     this.#compactor = null;
     const { compactor, outcome } = await pass(
       { codecs, clock, store, lineage, signal },
       {
         compact: compaction,
-        retention: this.refused ? null : retention && { ...retention, pinned: pinned() },
+        retention: deletes ? { ...retention, pinned: pinned() } : null,
       },
     );
-    this.refused ||= outcome.refused;
+    if (outcome.refused) this.#refusedAt = clock.now();
+    else if (outcome.deleted.length > 0) this.#refusedAt = null;
     this.#settle(compactor, outcome.problems);
   }
 

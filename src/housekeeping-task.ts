@@ -47,7 +47,7 @@ export class HousekeepingTask implements Task {
     this.#o = options;
   }
 
-  /** Whether the store refused to delete; it is not asked again. */
+  /** Whether the store refused to delete; it is asked again some hours later. */
   get refused(): boolean {
     return this.#housekeeper?.refused ?? false;
   }
@@ -66,7 +66,8 @@ export class HousekeepingTask implements Task {
 
   due(): number | null {
     const { compaction, retention, paused, platform } = this.#o;
-    if (paused() || (!compaction && (retention === null || this.refused))) return null;
+    const deletes = retention !== null && (this.#housekeeper?.mayDelete ?? true);
+    if (paused() || (!compaction && !deletes)) return null;
     const enough = compaction && this.#waiting >= UPLOADS_A_GROUP;
     return this.#listing || enough ? platform.clock.now() : null;
   }

@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, onTestFinished, test } from "vitest";
@@ -73,5 +73,6 @@ test("a gap ends it with exit code 1, and no replica with 3", async () => {
   const nowhere = `file://${folder}/nowhere`;
   const other = join(folder, "other.db");
   expect(await sluice.run(["follow", nowhere, other, "--once"])).toMatchObject({ code: 3, stdout: "" });
+  expect(existsSync(`${other}-follow`)).toBe(false);
   expect(await sluice.run(["follow", nowhere, other, "--interval", "soon"])).toMatchObject({ code: 2 });
 });

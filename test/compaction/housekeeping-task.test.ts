@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { StoreError } from "../../src/errors.ts";
+import { compact } from "../../src/housekeeping.ts";
 import { HousekeepingTask } from "../../src/housekeeping-task.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
 import { codecs, lineage } from "../format/objects.ts";
 import { Chain, TestClock } from "./chain.ts";
 
@@ -11,6 +13,20 @@ function upload(task: HousekeepingTask, txid: number): void {
     { from, to: { txid: txid + 1, id: "" }, size: 100 } as Parameters<typeof task.uploaded>[0],
     "",
   );
+}
+
+function taskOver(store: ObjectStore, clock: TestClock, compaction: boolean): HousekeepingTask {
+  return new HousekeepingTask({
+    platform: { codecs, clock },
+    store,
+    lineage,
+    compaction,
+    retention: { retentionMs: 7 * 86_400_000, fineRetentionMs: 86_400_000 },
+    signal: new AbortController().signal,
+    paused: () => false,
+    pinned: () => [],
+    onFailed: () => undefined,
+  });
 }
 
 test("housekeeping that fails is not tried again until something was written", async () => {
@@ -25,17 +41,7 @@ test("housekeeping that fails is not tried again until something was written", a
   }
   const store = new NoList({ now: clock.now });
   await new Chain(store, clock).claim();
-  const task = new HousekeepingTask({
-    platform: { codecs, clock },
-    store,
-    lineage,
-    compaction: true,
-    retention: { retentionMs: 7 * 86_400_000, fineRetentionMs: 86_400_000 },
-    signal: new AbortController().signal,
-    paused: () => false,
-    pinned: () => [],
-    onFailed: () => undefined,
-  });
+  const task = taskOver(store, clock, true);
   upload(task, 0);
   expect(task.due()).not.toBeNull();
   await expect(task.run()).rejects.toThrow(StoreError);
@@ -53,3 +59,46 @@ test("housekeeping that fails is not tried again until something was written", a
   await expect(task.run()).rejects.toThrow(StoreError);
   expect(lists).toBe(3);
 });
+
+test.each([true, false])(
+  "who may not delete is asked again after hours (compaction: %s)",
+  async (compaction) => {
+    const clock = new TestClock();
+    let [may, asked] = [false, 0];
+    class Forbidding extends MemoryStore {
+      override async delete(keys: readonly string[]): Promise<void> {
+        asked += 1;
+        if (!may) throw new StoreError("access-denied", "no", { key: keys[0]! });
+        await super.delete(keys);
+      }
+    }
+    const store = new Forbidding({ now: clock.now });
+    const chain = new Chain(store, clock);
+    await chain.claim();
+    await chain.snapshotOfNothing();
+    await chain.writeMany(40);
+    await compact(store, codecs, clock, {});
+    clock.time += 2 * 86_400_000;
+    const task = taskOver(store, clock, compaction);
+    /** Returns whether it had something to do. */
+    const write = async () => {
+      task.snapshotTaken();
+      if (task.due() === null) return false;
+      await task.run();
+      return true;
+    };
+    await write();
+    expect([asked, task.refused]).toEqual([1, true]);
+    clock.time += 5 * 3_600_000;
+    expect(await write()).toBe(compaction);
+    expect([asked, task.refused]).toEqual([1, true]);
+    clock.time += 3_600_000;
+    await write();
+    expect([asked, task.refused]).toEqual([2, true]);
+    may = true;
+    clock.time += 6 * 3_600_000;
+    await write();
+    expect([asked, task.refused]).toEqual([3, false]);
+    expect(await chain.missing(1000)).toEqual([]);
+  },
+);

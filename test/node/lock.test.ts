@@ -250,3 +250,18 @@ test("no descriptor is left behind, neither by success nor by failure", async ()
   }
   expect(fs.readdirSync("/proc/self/fd").length).toBe(before);
 });
+
+test("a lock file that its last holder deleted is made anew: a lock on the deleted one would keep nobody out", () => {
+  const path = join(temporaryFolder(), "lock");
+  const openSync = fs.openSync.bind(fs);
+  const spy = vi.spyOn(fs, "openSync").mockImplementationOnce((...args) => {
+    const fd = openSync(...args);
+    fs.unlinkSync(path);
+    return fd;
+  });
+  onTestFinished(() => spy.mockRestore());
+  const lock = acquireFileLock(path);
+  expect(spy).toHaveBeenCalledTimes(2);
+  expect(thrownBy(() => acquireFileLock(path))).toBeInstanceOf(DatabaseInUseError);
+  lock.release();
+});
