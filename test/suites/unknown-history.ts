@@ -141,7 +141,7 @@ async function expectSame(actual: Uint8Array, expected: Uint8Array): Promise<voi
 type Objects = Readonly<Record<string, string>>;
 
 /** A hash of each object of a replica, by key, but for the summary that nothing depends on. */
-async function objectsOf(store: ObjectStore): Promise<Objects> {
+export async function objectsOf(store: ObjectStore): Promise<Objects> {
   const objects: Record<string, string> = {};
   for await (const { key } of store.list(""))
     if (key !== "metadata.json") objects[key] = await hashOf(await bytesOf(store, key));

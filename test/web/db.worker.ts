@@ -16,11 +16,14 @@ let pool: SAHPoolUtil | null = null;
 const calls = {
   async openPool(ownPool: { directory: string }) {
     sqlite3 ??= await init();
-    pool = await sqlite3.installOpfsSAHPoolVfs({
+    const options = {
       ...ownPool,
       name: ownPool.directory,
       initialCapacity: 12,
-    });
+      preserveOnInitFailure: true,
+      forceReinitIfPreviouslyFailed: true,
+    };
+    pool = await sqlite3.installOpfsSAHPoolVfs(options);
   },
   async create(config: SqliteReplicatorConfig, store: SentStore | null, ownPool?: { directory: string }) {
     if (ownPool !== undefined) {

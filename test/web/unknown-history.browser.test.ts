@@ -1,4 +1,4 @@
-import { afterAll } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { findClaim } from "../../src/replica.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
@@ -6,9 +6,11 @@ import { loadCodecs } from "../../web/compression.ts";
 import { restored } from "../suites/restored.ts";
 import {
   CREATE,
+  differing,
   type HistoryPlace,
   KNOWN,
   type Life,
+  objectsOf,
   produce,
   type Situation,
   UNKNOWN,
@@ -43,6 +45,25 @@ class PoolPlace implements HistoryPlace {
   async open(config = {}): Promise<Life> {
     await db.create({ ...QUIET, cacheDir: this.#cacheDir, ...config }, this.store, this.#pool);
     return life;
+  }
+
+  /** A life in a worker of its own, which ends at a fault point after a commit. Returns what that wrote. */
+  async cutShort(point: string): Promise<unknown> {
+    const worker = new DbWorker();
+    await worker.create({ ...QUIET, cacheDir: this.#cacheDir }, this.store, this.#pool);
+    await worker.call("start");
+    await worker.call("exec", CREATE);
+    await worker.call("waitUntilUploaded");
+    await worker.call("snapshot");
+    await worker.call("exec", update(20));
+    const written = await worker.call("value", ROW_20);
+    const { ended } = await worker.endAt(point);
+    worker.call("flush").catch(() => undefined);
+    await ended;
+    // Its handles are closed somewhat later.
+    const open = () => db.call("openPool", this.#pool).then(String, () => null);
+    await expect.poll(open).not.toBeNull();
+    return written;
   }
 
   async loseSideFile(): Promise<void> {
@@ -90,6 +111,8 @@ const life: Life = {
     }),
 };
 
+const ROW_20 = "SELECT v FROM t WHERE id = 20";
+
 /** A database that was uploaded, and has a commit that was not. */
 async function left(): Promise<PoolPlace> {
   const place = new PoolPlace();
@@ -136,3 +159,20 @@ unknownHistorySuite({
   "both were lost": losing(UNKNOWN, left, "loseIndexedDb", "loseSideFile"),
   "both were lost, and another device went on": losing(UNKNOWN, leftBehind, "loseIndexedDb", "loseSideFile"),
 });
+
+test.each(["error", "adopt-local", "adopt-remote"] as const)(
+  "a worker ends before IndexedDB has a commit, and the side file that has it is lost; %s: the WAL has it too",
+  async (onUnknownLocal) => {
+    const place = new PoolPlace();
+    const written = await place.cutShort("drain:after-commit");
+    await place.loseSideFile();
+    const before = await objectsOf(place.store);
+    const life = await place.open({ onUnknownLocal });
+    await life.start();
+    expect(await db.call("value", ROW_20)).toBe(written);
+    await life.waitUntilUploaded();
+    await life.stop();
+    expect(await objectsOf(place.store)).toMatchObject(before);
+    expect(differing(await place.local(), await place.restored(place.store))).toBe(0);
+  },
+);
