@@ -121,8 +121,7 @@ function sortSnapshots(
   ways: Ways,
   { retentionMs }: RetentionRules,
 ): SortedSnapshots {
-  const dayOf = ({ lastModified }: SnapshotInfo) => Math.floor(lastModified / DAY_MS);
-  const firsts = snapshots.filter((snapshot, i) => i === 0 || dayOf(snapshot) !== dayOf(snapshots[i - 1]!));
+  const firsts = firstOfEachDay(snapshots);
   const base = firsts.findLast(({ age, txid }) => age >= retentionMs && ways.reachEnd(txid)) ?? null;
   const kept: SnapshotInfo[] = [];
   const thinned: Deletion[] = [];
@@ -137,6 +136,20 @@ function sortSnapshots(
     before = snapshot;
   }
   return { base, kept, thinned };
+}
+
+/**
+ * One that was published late, by a writer that had slept, counts as of the day of those behind it: what was the first of
+ * its day, and may have been a base, stays that.
+ */
+function firstOfEachDay(snapshots: readonly SnapshotInfo[]): SnapshotInfo[] {
+  let earliest = Number.POSITIVE_INFINITY;
+  const days = snapshots.toReversed().map(({ lastModified }) => {
+    earliest = Math.min(earliest, lastModified);
+    return Math.floor(earliest / DAY_MS);
+  });
+  days.reverse();
+  return snapshots.filter((_, i) => i === 0 || days[i] !== days[i - 1]);
 }
 
 /** What leads to the base, or stands before it. */

@@ -63,8 +63,8 @@ export class SnapshotTask implements Task {
   async run(): Promise<void> {
     const { context, signal, onTaken, onFailed } = this.#o;
     if (this.#newest === undefined) await this.#look();
-    const now = context.platform.clock.now();
-    if ((this.due() ?? Number.POSITIVE_INFINITY) > now) return;
+    const due = this.due();
+    if (due === null || due > context.platform.clock.now()) return;
     const before = this.#bytesSince;
     const wanted = this.#wanted;
     // Who wants one from here on wants another.

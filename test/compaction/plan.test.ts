@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { snapshotKey } from "../../src/format/keys.ts";
 import { frontier, groupsToRemake, levelsOf, nextGroups } from "../../src/plan-compaction.ts";
 import { planRetention, type RetentionRules } from "../../src/plan-retention.ts";
 import type { SegmentInfo } from "../../src/replica.ts";
@@ -152,6 +153,23 @@ describe("retention", () => {
     world.delete(world.plan(rules), () => true);
     const restorable = world.restorable();
     expect(promised.filter((txid) => !restorable.has(txid))).toEqual([]);
+  });
+
+  test("a snapshot that was published late makes no other one the first of its day, and so the base", () => {
+    const world = uploaded(10);
+    const late = world.txid;
+    for (let i = 0; i < 10; i++) world.upload(1);
+    world.now += HOUR_MS;
+    world.snapshot();
+    const second = world.txid;
+    world.now += 9 * DAY_MS;
+    world.upload(1);
+    world.snapshot();
+    const going = () => world.plan(rules).deletions.map(({ object }) => object.key);
+    expect(going()).toEqual([snapshotKey(second)]);
+    // By a writer that had slept meanwhile.
+    world.snapshots.set(late, world.now);
+    expect(going()).toEqual([snapshotKey(late), snapshotKey(second)]);
   });
 
   test("a snapshot under way keeps its way to the end", () => {

@@ -74,6 +74,7 @@ const steps: readonly (readonly [number, string, Step])[] = [
     ({ db, random }) => db.exec(`ALTER TABLE ${random.pick(["a", "b"])} ADD COLUMN n${random.below(99)}`),
   ],
   [3, "grow and free", growAndFree],
+  [2, "shrink and grow", shrinkAndGrow],
   [3, "spill and roll back", spillAndRollBack],
   [2, "spill", (s) => spill(s, "COMMIT")],
   [1, "vacuum", ({ db }) => db.exec("VACUUM")],
@@ -171,6 +172,14 @@ function growAndFree(session: Session): void {
   } finally {
     if (inTransaction(session)) db.exec("ROLLBACK");
   }
+}
+
+/** Pages that a smaller size cut off come back, and SQLite does not write all of them. */
+function shrinkAndGrow(session: Session): void {
+  const { db, random } = session;
+  if (inTransaction(session)) return;
+  db.exec(`DELETE FROM ${random.pick(tables)} WHERE k % 2; VACUUM`);
+  growAndFree(session);
 }
 
 /** `pages` at the most; 0: all that are free. */

@@ -32,6 +32,9 @@ function isEarned(machine: Machine, error: unknown): boolean {
   // The backlog was dropped, and that could not be recorded.
   if (error instanceof BrokenReplicaError && /what was uploaded ended at/.test(error.message))
     return scenario.fullDisks || scenario.queueTrouble > 0;
+  // Another writer went on, and compaction over where this one stands, before it has heard of it.
+  if (error instanceof BrokenReplicaError && /leads to transaction/.test(error.message))
+    return excused && (chain.tail?.txid ?? 0) > (machine.watch.record?.cached.txid ?? 0);
   // Claimed, and nothing uploaded yet: by another machine, or by this one before it lost its disk.
   if (error instanceof BrokenReplicaError) return excused && machine.begun <= chain.restorableSince;
   // The local database was chosen, and has nothing in common with the replica; or there is none that it could go on from.

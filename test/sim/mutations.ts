@@ -131,12 +131,6 @@ export const mutations: readonly Mutation[] = [
     instead: "if (deletesLevel0)",
   },
   {
-    what: "a plan of retention is carried out whenever it is",
-    file: "src/prune.ts",
-    text: "const isOld = () => clock.now() - listedAt > PLAN_VALID_MS;",
-    instead: "const isOld = () => false;",
-  },
-  {
     what: "the end of the chain counts as known for ever",
     file: "src/known-tail.ts",
     text: "return this.#context.clock.now() - this.#knownAt < KNOWN_MS;",

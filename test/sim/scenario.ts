@@ -60,7 +60,7 @@ const SMALL_PAGE_SIZES = [512, 512, 512, 512, 512, 1024, 4096];
 const RETENTIONS = [
   [6 * 3600, 6 * 3600],
   [24 * 3600, 6 * 3600],
-  [48 * 3600, 12 * 3600],
+  [48 * 3600, 6 * 3600],
   [7 * 86_400, 86_400],
 ] as const;
 
@@ -104,7 +104,7 @@ export function scenarioOf(random: Random): Scenario {
     pollIntervalMs: chaosMs,
     readers: random.chance(0.3),
     chaosMs,
-    naps: busy ? [1000, MINUTE] : [HOUR, 7 * HOUR, 2 * DAY],
+    naps: busy ? [1000, MINUTE] : [7 * HOUR, 2 * DAY, 2 * DAY],
     storeTrouble: random.pick([0, 0.05, 0.3]),
     queueTrouble: random.pick([0, 0, 0.1]),
     fullDisks: random.chance(0.2),
