@@ -89,10 +89,10 @@ export const mutations: readonly Mutation[] = [
     instead: "for (let i = begin; i < Math.max(end - 1, 1); i++) {",
   },
   {
-    what: "pages of a size that the database had before it shrank are left out",
+    what: "pages that a growth left out are not part of its segment",
     file: "src/vfs/capture.ts",
-    text: "this.#minPageCount = Math.min(this.#minPageCount, minPageCount);",
-    instead: "",
+    text: "const left = this.#leftOut(newest.pgnos, span);",
+    instead: "const left = new Uint32Array(0);",
   },
   {
     what: "the fingerprint is not compared",
@@ -133,20 +133,14 @@ export const mutations: readonly Mutation[] = [
   {
     what: "the end of the chain counts as known for ever",
     file: "src/known-tail.ts",
-    text: "return this.#context.clock.now() - this.#knownAt < KNOWN_MS;",
-    instead: "return this.#knownAt > 0;",
+    text: "return this.#since !== null && this.#since() < KNOWN_MS;",
+    instead: "return this.#since !== null;",
   },
   {
     what: "a followed copy takes pages of another state for equal",
     file: "src/follow-apply.ts",
     text: "if (page !== null && codecs.hash64(page) === object.hashes[entry]) pages.passOver(pgno);",
     instead: "if (page !== null) pages.passOver(pgno);",
-  },
-  {
-    what: "a followed copy goes on from another transaction",
-    file: "src/follow-apply.ts",
-    text: "if (!fromSnapshot) requireContinues(store, oldest!, state);",
-    instead: "",
   },
 ];
 

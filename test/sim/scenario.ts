@@ -66,7 +66,7 @@ const RETENTIONS = [
 
 /** Most seeds are small: many short lives find more than a few long ones in the same time. */
 export function scenarioOf(random: Random): Scenario {
-  const small = random.chance(0.96);
+  const small = random.chance(0.98);
   // Minutes of much that happens, or days with pauses in which history grows old.
   const busy = random.chance(0.6);
   const machines = random.pick([1, 1, 1, 2, 2, MOST_MACHINES]);

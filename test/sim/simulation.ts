@@ -166,9 +166,7 @@ class Simulation {
         this.#pass(MINUTE, () => machine.setFull(false));
         return;
       case "clock":
-        // That it is set back while all sleeps nobody can know.
-        if (machine.life.asleepUntil === 0)
-          machine.clockAhead += random.pick([-DAY, -HOUR, -1000, 1000, HOUR, DAY]);
+        machine.clockAhead += random.pick([-DAY, -HOUR, -1000, 1000, HOUR, DAY]);
         return;
       case "sleep":
         if (random.chance(0.3)) this.#sleep();
