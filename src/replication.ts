@@ -304,6 +304,8 @@ export class Replication {
     if (this.#drainer.record.resync !== undefined) await this.flush();
     this.#snapshots.want();
     await this.#loop.run(this.#snapshots);
+    // The run before it may have found out: this one then took none.
+    if (this.#uploads.fenced !== null) throw this.#uploads.fenced;
   }
 
   async verify(): Promise<AuditEvent> {

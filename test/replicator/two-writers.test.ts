@@ -2,6 +2,7 @@ import { copyFileSync, cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
+  LocalDatabaseError,
   MemoryStore,
   type ObjectStore,
   ReplicaFencedError,
@@ -9,6 +10,7 @@ import {
   type SqliteReplicatorConfig,
   UnknownLocalHistoryError,
 } from "../../node/index.ts";
+import { native } from "../node/vfs-fixture.ts";
 import { createTable, insert, next, rows, useReplicators } from "./fixture.ts";
 
 const use = useReplicators();
@@ -63,6 +65,15 @@ describe("two writers on one replica", () => {
     b.db.close();
   });
 
+  test("whoever asked for a snapshot is told too, also behind the one that found out", async () => {
+    const { a, b } = await overtaken();
+    insert(a.db, "by a");
+    const asked = [a.replicator.snapshot(), a.replicator.snapshot()];
+    for (const snapshot of asked) await expect(snapshot).rejects.toBeInstanceOf(ReplicaFencedError);
+    a.db.close();
+    b.db.close();
+  });
+
   test("a writer that comes back after another took over is told at its start", async () => {
     const { folder, store, a, b } = await overtaken();
     a.db.close();
@@ -92,6 +103,22 @@ describe("two writers on one replica", () => {
     expect(again.replicator.status().state).toBe("running");
     expect(await contents(join(folder, "d.db"), store)).toEqual([...expected, "went on"]);
     again.db.close();
+  });
+
+  test("adopt-local of another page size fails, and adopt-remote still gets out", async () => {
+    const { folder, store, a, b } = await overtaken();
+    for (const { db, replicator } of [a, b]) {
+      db.close();
+      await replicator.stop().catch(() => undefined);
+    }
+    const path = join(folder, "large.db");
+    native(path, "PRAGMA page_size=16384; CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)");
+    const local = await use.create(path, store, { onUnknownLocal: "adopt-local" });
+    await expect(local.start()).rejects.toBeInstanceOf(LocalDatabaseError);
+    await local.stop();
+    const remote = await started(path, store, { onUnknownLocal: "adopt-remote" });
+    expect(rows(remote.db)).toEqual(["common", "by b"]);
+    remote.db.close();
   });
 
   test("of ten that begin at once on an empty prefix, one claims it", async () => {
