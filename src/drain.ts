@@ -4,12 +4,15 @@ import type { Codecs } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import { pagesPerBlock } from "./format/layout.ts";
-import type { Capture, CaptureSpan } from "./vfs/capture.ts";
+import type { Capture, CapturedPages, CaptureSpan } from "./vfs/capture.ts";
 import type { WalHeader } from "./wal/wal-format.ts";
 import { WalDamagedError, type WalReader } from "./wal/wal-reader.ts";
 
 /** zstd level of segments: they are made on the application's thread. */
-const SEGMENT_LEVEL = 1;
+export const SEGMENT_LEVEL = 1;
+
+/** Bytes of pages that a gate reads at once. */
+const GATE_READS = 8 << 20;
 
 /** What a drain reads from and writes to. */
 export interface DrainContext {
@@ -22,6 +25,18 @@ export interface DrainContext {
   /** The record of the last cached position. */
   readonly record: PositionRecord;
   readonly now: () => number;
+  /**
+   * For the gate, which holds everything up: bytes of pages up to which they are stored as they are, to be packed before
+   * they go up. Null for the loop.
+   */
+  readonly storeUpTo: number | null;
+}
+
+/** What a drain has cached, and whether its blocks are stored as they are. */
+export interface Drained {
+  readonly entry: CacheEntry;
+  readonly record: PositionRecord;
+  readonly stored: boolean;
 }
 
 /** Steps that are all done at once inside a lock request, or one by one with turns of the event loop between them. */
@@ -36,11 +51,7 @@ export type Steps<T> = Generator<undefined, T, void>;
  *  5. let the gate know.
  * On any failure the span is given back and nothing has changed.
  */
-export function* drain(
-  context: DrainContext,
-  span: CaptureSpan,
-  fingerprint: string | null,
-): Steps<{ entry: CacheEntry; record: PositionRecord }> {
+export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: string | null): Steps<Drained> {
   let append: CacheAppend | null = null;
   try {
     fault("drain:begin");
@@ -49,9 +60,12 @@ export function* drain(
     if (!wal || wal.salt1 !== span.to.wal!.salt1 || wal.salt2 !== span.to.wal!.salt2)
       throw new WalDamagedError(0);
     append = context.cache.append();
-    const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, SEGMENT_LEVEL);
+    const pages = context.capture.pages(span);
+    const stored = pages.pgnos.length * span.to.pageSize <= (context.storeUpTo ?? 0);
+    const level = stored ? null : SEGMENT_LEVEL;
+    const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, level);
     append.write(encoder.start());
-    yield* writePages(context, span, wal, encoder, append);
+    yield* writePages(context, pages, wal, encoder, append);
     const { chunk, id, size } = encoder.finish();
     append.write(chunk);
     const to = { txid: span.to.txid, id };
@@ -61,7 +75,7 @@ export function* drain(
     append.commit(entry, record);
     fault("drain:after-commit");
     context.capture.confirm(span);
-    return { entry, record };
+    return { entry, record, stored };
   } catch (error) {
     context.capture.giveBack(span);
     append?.abort();
@@ -105,44 +119,46 @@ function nextRecord(
   };
 }
 
-/** Reads and encodes block by block, so that memory holds one block however large the transaction is. */
+/**
+ * Reads and encodes part by part, so that memory holds one however large the transaction is. A part is one block where
+ * the event loop is to have its turn in between, and else more, whose frames are neighbours more often.
+ */
 function* writePages(
   context: DrainContext,
-  span: CaptureSpan,
+  { pgnos, frames }: CapturedPages,
   wal: WalHeader,
   encoder: ObjectEncoder,
   append: CacheAppend,
 ): Steps<void> {
-  const { pageSize } = span.to;
-  const { pgnos, frames } = context.capture.pages(span);
-  const atOnce = pagesPerBlock(pageSize);
-  const block = new Uint8Array(atOnce * pageSize);
+  const { pageSize } = wal;
+  const atOnce = context.storeUpTo === null ? pagesPerBlock(pageSize) : GATE_READS / pageSize;
+  const part = new Uint8Array(Math.min(atOnce, pgnos.length) * pageSize);
   for (let begin = 0; begin < pgnos.length; begin += atOnce) {
     const end = Math.min(begin + atOnce, pgnos.length);
-    readBlock(context, wal, pgnos.subarray(begin, end), frames.subarray(begin, end), block);
+    readPages(context, wal, pgnos.subarray(begin, end), frames.subarray(begin, end), part);
     for (let i = begin; i < end; i++) {
       const at = (i - begin) * pageSize;
-      const chunk = encoder.page(pgnos[i]!, block.subarray(at, at + pageSize));
+      const chunk = encoder.page(pgnos[i]!, part.subarray(at, at + pageSize));
       if (chunk !== undefined) append.write(chunk);
     }
     yield undefined;
   }
 }
 
-function readBlock(
+function readPages(
   context: DrainContext,
   wal: WalHeader,
   pgnos: Uint32Array,
   frames: Uint32Array,
-  block: Uint8Array,
+  into: Uint8Array,
 ): void {
   const { pageSize } = wal;
   const inWal = frames.filter((frame) => frame > 0);
   const walPgnos = pgnos.filter((_, slot) => frames[slot]! > 0);
   const walSlots = Uint32Array.from(frames.keys()).filter((slot) => frames[slot]! > 0);
-  context.wal.read(wal, inWal, walPgnos, (i, page) => block.set(page, walSlots[i]! * pageSize));
+  context.wal.read(wal, inWal, walPgnos, (i, page) => into.set(page, walSlots[i]! * pageSize));
   for (let slot = 0; slot < pgnos.length; slot++) {
-    if (frames[slot] === 0) block.set(context.mainPage(pgnos[slot]!, pageSize), slot * pageSize);
+    if (frames[slot] === 0) into.set(context.mainPage(pgnos[slot]!, pageSize), slot * pageSize);
   }
 }
 

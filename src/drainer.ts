@@ -1,6 +1,6 @@
 import { assert } from "./assert.ts";
 import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
-import { type DrainContext, drain, pace, runSteps, type Steps } from "./drain.ts";
+import { type DrainContext, type Drained, drain, pace, runSteps, type Steps } from "./drain.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { Interruption } from "./interruption.ts";
 import { loadUpkeep } from "./load.ts";
@@ -16,8 +16,13 @@ export interface DrainerOptions {
   readonly mainPage: DrainContext["mainPage"];
   readonly clock: Clock;
   readonly record: PositionRecord;
+  /** Bytes that the cache may hold. */
+  readonly maxCacheSize: number;
   readonly onCached: (entry: CacheEntry) => void;
 }
+
+/** Bytes of pages that a gate stores as they are, at the most: to be packed in memory before they go up. */
+const STORE_MOST = 32 << 20;
 
 /** A cached position that somebody names. */
 export interface Pin {
@@ -39,6 +44,8 @@ export class Drainer {
   #merge: Interruption | null = null;
   #waiting: (() => void)[] = [];
   readonly #pins = new Set<Pin>();
+  /** Ids of segments whose blocks are stored as they are. A later run does not know of them, and sends them so. */
+  #stored: readonly string[] = [];
 
   constructor(options: DrainerOptions) {
     this.#options = options;
@@ -71,7 +78,7 @@ export class Drainer {
   async drain(): Promise<void> {
     const { clock } = this.#options;
     while (this.busy) await this.settled();
-    const steps = this.#begin(null);
+    const steps = this.#begin(null, null);
     if (steps !== null)
       await pace(
         steps,
@@ -89,7 +96,7 @@ export class Drainer {
     if (this.#merge !== null) this.#interrupt(this.#merge);
     if (this.#taken) return false;
     if (this.#steps !== null) runSteps(this.#steps);
-    const steps = this.#begin(fingerprint);
+    const steps = this.#begin(fingerprint, this.#room());
     if (steps !== null) runSteps(steps);
     else if (this.#record.fingerprint !== fingerprint) {
       const record = { ...this.#record, fingerprint };
@@ -99,18 +106,44 @@ export class Drainer {
     return true;
   }
 
-  #begin(fingerprint: string | null): Steps<void> | null {
+  #noteStored(entry: CacheEntry): void {
+    const waiting = this.#options.cache.entries().filter((other) => this.isStored(other));
+    this.#stored = [...waiting, entry].map(({ to }) => to.id);
+  }
+
+  /** Whether the blocks of an entry wait to be packed. */
+  isStored(entry: CacheEntry): boolean {
+    return this.#stored.includes(entry.to.id);
+  }
+
+  /**
+   * Bytes of pages that the cache may take as they are. None where it is empty: what is its head stays as it is for as long
+   * as the store cannot be reached, and all others are merged when room gets scarce.
+   */
+  #room(): number {
+    const { cache, maxCacheSize } = this.#options;
+    const entries = cache.entries();
+    if (entries.length === 0) return 0;
+    return Math.min(
+      STORE_MOST,
+      entries.reduce((room, { size }) => room - size, maxCacheSize),
+    );
+  }
+
+  #begin(fingerprint: string | null, storeUpTo: number | null): Steps<void> | null {
     const span = this.#options.capture.span();
     if (span === null) return null;
-    const context = { ...this.#options, record: this.#record, now: () => this.#options.clock.now() };
+    const now = () => this.#options.clock.now();
+    const context = { ...this.#options, record: this.#record, now, storeUpTo };
     this.#steps = this.#run(drain(context, span, fingerprint));
     return this.#steps;
   }
 
-  *#run(steps: Steps<{ entry: CacheEntry; record: PositionRecord }>): Steps<void> {
+  *#run(steps: Steps<Drained>): Steps<void> {
     try {
-      const { entry, record } = yield* steps;
+      const { entry, record, stored } = yield* steps;
       this.#record = record;
+      if (stored) this.#noteStored(entry);
       for (const pin of this.#pins) if (pin.txid === record.cached.txid) pin.record ??= record;
       this.#options.onCached(entry);
     } finally {

@@ -72,7 +72,7 @@ export async function mergeBacklog(
   }
 }
 
-function openEntry(cache: WriteCache, entry: CacheEntry, codecs: Codecs): Promise<ObjectReader> {
+export function openEntry(cache: WriteCache, entry: CacheEntry, codecs: Codecs): Promise<ObjectReader> {
   const read = (offset: number, length: number) => cache.readRange(entry, offset, length);
   return openObject({ key: `cache entry of transaction ${entry.to.txid}`, size: entry.size, read }, codecs);
 }

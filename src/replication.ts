@@ -72,6 +72,7 @@ export class Replication {
       codecs,
       clock,
       record,
+      maxCacheSize: settings.maxCacheSize,
       mainPage: (pgno, pageSize) => local.mainPage(pgno, pageSize),
       onCached: (entry) => this.#noteCached(entry),
     });
@@ -93,7 +94,16 @@ export class Replication {
     const claim = { version: 1, lineage, writer, created: clock.now() } as const;
     const tail = new KnownTail({ store, lineage, codecs, clock });
     this.#uploads = new UploadTask({
-      context: { store, cache, codecs, clock, tail, claim, claimed: false },
+      context: {
+        store,
+        cache,
+        codecs,
+        clock,
+        tail,
+        claim,
+        claimed: false,
+        isStored: (entry) => this.#drainer.isStored(entry),
+      },
       intervalMs: settings.uploadIntervalMs,
       signal,
       merge: () => this.#mergeBacklog(),

@@ -2,6 +2,7 @@
 // another, and each request costs more than the bytes.
 export { mergeBacklog } from "./merge-backlog.ts";
 export { findNewestSnapshot } from "./newest-snapshot.ts";
+export { repack } from "./repack.ts";
 export { resync } from "./resync.ts";
 export { readResyncBase } from "./resync-base.ts";
 export { checkTail } from "./tail.ts";

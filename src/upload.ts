@@ -7,7 +7,7 @@ import { segmentKey } from "./format/keys.ts";
 import type { KnownTail } from "./known-tail.ts";
 import { loadUpkeep } from "./load.ts";
 import type { Clock } from "./platform.ts";
-import type { ObjectStore } from "./store/object-store.ts";
+import type { ObjectStore, PutBody } from "./store/object-store.ts";
 
 /** What an upload works with. */
 export interface UploadContext {
@@ -15,6 +15,8 @@ export interface UploadContext {
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   readonly clock: Clock;
+  /** Whether an entry's blocks are still to be packed. */
+  readonly isStored: (entry: CacheEntry) => boolean;
   readonly tail: KnownTail;
   /** Ours, known to stand in the store once `claimed` is true. */
   readonly claim: Claim;
@@ -58,16 +60,27 @@ async function send(
   key: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { store, cache } = context;
+  const { store } = context;
   await ensureClaim(context, signal);
+  const body = await bodyOf(context, entry, signal);
   fault("upload:before-put");
   try {
-    await store.put(key, cache.read(entry), { ifNoneMatch: "*", ...(signal && { signal }) });
+    await store.put(key, body, { ifNoneMatch: "*", ...(signal && { signal }) });
   } catch (error) {
     if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
     const { requireOurs } = await loadUpkeep();
     await requireOurs(context, entry, key, signal);
   }
+}
+
+async function bodyOf(
+  { cache, codecs, clock, isStored }: UploadContext,
+  entry: CacheEntry,
+  signal: AbortSignal | undefined,
+): Promise<PutBody> {
+  if (!isStored(entry)) return cache.read(entry);
+  const { repack } = await loadUpkeep();
+  return repack(cache, entry, codecs, clock, signal);
 }
 
 export async function ensureClaim(context: UploadContext, signal?: AbortSignal): Promise<void> {

@@ -9,12 +9,12 @@ import {
 import type { Codecs } from "./codecs.ts";
 import { encodeHeader, maxHeaderPayload, type ObjectHeader, validateHeader } from "./header.ts";
 import { IndexBuilder } from "./index-builder.ts";
-import { encodeIndex, indexPayloadSize, objectId } from "./index-table.ts";
+import { encodeIndex, indexPayloadSize, type ObjectIndex, objectId } from "./index-table.ts";
 import { blockPrefix, entrySize, lockBytePage, pagesPerBlock } from "./layout.ts";
 import type { Position } from "./position.ts";
 import { segmentWalHeader } from "./segment-wal.ts";
 import { encodeTrailer, headerFrameMagic, indexFrameMagic, trailerFrameSize } from "./trailer.ts";
-import { encodeSkippableHeader, skippableHeaderSize } from "./zstd-frame.ts";
+import { encodeSkippableHeader, skippableHeaderSize, storedFrame } from "./zstd-frame.ts";
 
 export interface FinishedObject {
   /** The last bytes of the object. */
@@ -48,11 +48,11 @@ export class ObjectEncoder {
   private pgno = 0;
   private size = 0;
 
-  /** Throws what `validateHeader` throws. `level` is zstd's. */
+  /** Throws what `validateHeader` throws. `level` is zstd's, or null for blocks that are stored and not compressed. */
   constructor(
     header: ObjectHeader,
     private readonly codecs: Codecs,
-    private readonly level: number,
+    private readonly level: number | null,
   ) {
     this.header = validateHeader(header, "object to be written");
     this.headerPayload = encodeHeader(this.header);
@@ -106,19 +106,11 @@ export class ObjectEncoder {
     this.state = "finished";
     this.seal(this.header.pageCount);
     const block = this.compressBlock();
-    const index = this.index.get();
-    const payloadSize = indexPayloadSize(index.pgnos.length, index.rawLengths.length);
-
-    const chunk = new Uint8Array(block.length + skippableHeaderSize + payloadSize + trailerFrameSize);
-    const indexAt = block.length;
-    const trailerAt = chunk.length - trailerFrameSize;
-    const payload = chunk.subarray(indexAt + skippableHeaderSize, trailerAt);
+    const { chunk: end, id } = encodeEnd(this.index.get(), this.size, this.headerPayload, this.codecs);
+    this.count(end);
+    const chunk = new Uint8Array(block.length + end.length);
     chunk.set(block);
-    encodeSkippableHeader(chunk, indexAt, indexFrameMagic, payloadSize);
-    encodeIndex(index, payload);
-    const id = objectId(this.codecs, this.headerPayload, payload, index.pgnos.length);
-    encodeTrailer(chunk, trailerAt, { indexOffset: this.size, indexLength: trailerAt - indexAt, id });
-    this.count(chunk.subarray(indexAt));
+    chunk.set(end, block.length);
     return { chunk, id, size: this.size };
   }
 
@@ -143,7 +135,8 @@ export class ObjectEncoder {
   }
 
   private compressBlock(): Uint8Array {
-    const packed = this.codecs.compress(this.block.subarray(0, this.blockLength), this.level);
+    const raw = this.block.subarray(0, this.blockLength);
+    const packed = this.level === null ? storedFrame(raw) : this.codecs.compress(raw, this.level);
     this.index.addBlock(packed.length, this.blockLength);
     this.blockLength = 0;
     this.blockEntries = 0;
@@ -154,6 +147,24 @@ export class ObjectEncoder {
     this.size += bytes.length;
     return bytes;
   }
+}
+
+/** What comes behind the blocks of an object, which end at `indexOffset`: index and trailer. And the object's id. */
+export function encodeEnd(
+  index: ObjectIndex,
+  indexOffset: number,
+  headerPayload: Uint8Array,
+  codecs: Codecs,
+): { readonly chunk: Uint8Array; readonly id: string } {
+  const payloadSize = indexPayloadSize(index.pgnos.length, index.rawLengths.length);
+  const chunk = new Uint8Array(skippableHeaderSize + payloadSize + trailerFrameSize);
+  const trailerAt = chunk.length - trailerFrameSize;
+  const payload = chunk.subarray(skippableHeaderSize, trailerAt);
+  encodeSkippableHeader(chunk, 0, indexFrameMagic, payloadSize);
+  encodeIndex(index, payload);
+  const id = objectId(codecs, headerPayload, payload, index.pgnos.length);
+  encodeTrailer(chunk, trailerAt, { indexOffset, indexLength: trailerAt, id });
+  return { chunk, id };
 }
 
 function isSegment(header: ObjectHeader): header is ObjectHeader & { readonly from: Position } {

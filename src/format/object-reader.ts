@@ -13,7 +13,7 @@ import type { ObjectIndex } from "./index-table.ts";
 import { blockPrefix, entriesInBlock, entrySize, pagesPerBlock } from "./layout.ts";
 import type { Position } from "./position.ts";
 import { segmentWalHeader } from "./segment-wal.ts";
-import { requireContentSize } from "./zstd-frame.ts";
+import { requireContentSize, skippableHeaderSize } from "./zstd-frame.ts";
 
 /** Bytes of the object. */
 export interface ByteRange {
@@ -51,7 +51,7 @@ export class ObjectReader {
     private readonly source: RangeSource,
     readonly header: ObjectHeader,
     readonly id: string,
-    private readonly index: ObjectIndex,
+    readonly index: ObjectIndex,
     blocksOffset: number,
     private readonly codecs: Codecs,
   ) {
@@ -95,6 +95,12 @@ export class ObjectReader {
     const offset = this.blockOffsets[b];
     assert(offset !== undefined && b < this.blockCount, `block ${b} of ${this.blockCount}`);
     return { offset, length: this.blockOffsets[b + 1]! - offset };
+  }
+
+  /** The frame before the blocks, and the payload in it: the header as it was written. */
+  async readHead(): Promise<{ readonly frame: Uint8Array; readonly payload: Uint8Array }> {
+    const frame = await this.read({ offset: 0, length: this.blockOffsets[0]! });
+    return { frame, payload: frame.subarray(skippableHeaderSize) };
   }
 
   /** Bytes of the object; a small object is in memory already. Throws what the source throws. */

@@ -30,6 +30,28 @@ export function requireContentSize(frame: Uint8Array, rawLength: number): void {
   throw new RangeError(`zstd frame states ${stated ?? "no"} bytes of content instead of ${rawLength}`);
 }
 
+/** Bytes that one block of a frame holds at the most. */
+const largestBlock = 131072;
+
+/** A zstd frame of `raw` as it is, in blocks that are stored and not compressed: as fast as it can be copied. */
+export function storedFrame(raw: Uint8Array): Uint8Array {
+  const blocks = Math.max(1, Math.ceil(raw.length / largestBlock));
+  const frame = new Uint8Array(9 + blocks * 3 + raw.length);
+  const view = new DataView(frame.buffer);
+  view.setUint32(0, zstdMagic, true);
+  frame[4] = 0xa0; // one segment, its size in four bytes, no checksum
+  view.setUint32(5, raw.length, true);
+  for (let b = 0, at = 9; b < blocks; b++) {
+    const part = raw.subarray(b * largestBlock, (b + 1) * largestBlock);
+    const last = b === blocks - 1 ? 1 : 0;
+    view.setUint16(at, (part.length << 3) | last, true); // the low 16 of 24 bits; block type 0 is stored
+    frame[at + 2] = part.length >>> 13;
+    frame.set(part, at + 3);
+    at += 3 + part.length;
+  }
+  return frame;
+}
+
 /** A skippable frame is its magic, the size of its payload (both u32), the payload. `zstd -d` passes over it. */
 export const skippableHeaderSize = 8;
 

@@ -21,6 +21,12 @@ export interface Watermark {
   readonly time: number;
 }
 
+/** Page numbers, ascending, and the frame of the WAL in which each page stands; 0: in the main file only. */
+export interface CapturedPages {
+  readonly pgnos: Uint32Array;
+  readonly frames: Uint32Array;
+}
+
 /** The commits between two watermarks: what one segment holds. */
 export interface CaptureSpan {
   readonly from: Watermark;
@@ -223,7 +229,7 @@ export class Capture {
    * the same transaction), so that the state at `to` depends on nothing above the smallest size before. Frame 0: the page
    * stands in the main file only.
    */
-  pages(span: CaptureSpan): { pgnos: Uint32Array; frames: Uint32Array } {
+  pages(span: CaptureSpan): CapturedPages {
     const first = (span.from.wal?.frame ?? 0) + 1;
     const last = span.to.wal!.frame;
     const newest = this.#newest(first, last, span.to.pageCount);
@@ -234,7 +240,7 @@ export class Capture {
   }
 
   /** From the newest frame back: the first one met of a page is its newest. A bit for each page says which were met. */
-  #newest(first: number, last: number, pageCount: number): { pgnos: Uint32Array; frames: Uint32Array } {
+  #newest(first: number, last: number, pageCount: number): CapturedPages {
     // A page number and a frame sort as one number, exact in a double.
     const span = last - first + 1;
     assert((pageCount + 1) * span < Number.MAX_SAFE_INTEGER, "frames and pages of a segment fit one number");

@@ -83,13 +83,13 @@ test("equal input is equal bytes, other input another id", () => {
 test("the id does not depend on how well blocks were compressed", () => {
   const header = snapshotHeader(1024, 3);
   const pages = somePages(1024, range(1, 3));
-  const ids = [1, 19].map((level) => {
+  const ids = [1, 19, null].map((level) => {
     const encoder = new ObjectEncoder(header, codecs, level);
     encoder.start();
     for (const [pgno, page] of pages) encoder.page(pgno, page);
     return encoder.finish().id;
   });
-  expect(ids[0]).toBe(ids[1]);
+  expect(new Set(ids).size).toBe(1);
 });
 
 test("the encoder copies what it is given", async () => {

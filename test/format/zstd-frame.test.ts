@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { zstdContentSize } from "../../src/format/zstd-frame.ts";
+import { largestStoredLength } from "../../src/format/layout.ts";
+import { storedFrame, zstdContentSize } from "../../src/format/zstd-frame.ts";
 import { codecs } from "./objects.ts";
 
 const magic = [0x28, 0xb5, 0x2f, 0xfd];
@@ -17,6 +18,16 @@ test.each([0, 1, 255, 256, 257, 65791, 65792, 262144, 1 << 24])(
     if (size > 0) expect(zstdContentSize(stdout)).toBe(size);
   },
 );
+
+test.each([1, 131071, 131072, 131073, 262144, 263712])("%i bytes as they are", (size) => {
+  const raw = new Uint8Array(size).map((_, i) => (i * i) >> 3);
+  const stored = storedFrame(raw);
+  expect(stored.length).toBeLessThanOrEqual(largestStoredLength(size));
+  expect(zstdContentSize(stored)).toBe(size);
+  expect(Buffer.compare(codecs.decompress(stored, size), raw)).toBe(0);
+  const { stdout } = spawnSync("zstd", ["-dc"], { input: stored, maxBuffer: 1 << 26 });
+  expect(Buffer.compare(stdout, raw)).toBe(0);
+});
 
 test("every form of a frame header (RFC 8878, 3.1.1.1)", () => {
   expect(zstdContentSize(frame(0x20, 7))).toBe(7);

@@ -1,0 +1,45 @@
+import { assert } from "./assert.ts";
+import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
+import { SEGMENT_LEVEL } from "./drain.ts";
+import type { Codecs } from "./format/codecs.ts";
+import { encodeEnd } from "./format/encode.ts";
+import { openEntry } from "./merge-backlog.ts";
+import type { Clock } from "./platform.ts";
+import type { PutBody } from "./store/object-store.ts";
+
+/**
+ * The segment of an entry whose blocks a gate stored as they are, with its blocks packed, in memory. It is the same object
+ * by its id, which is of the pages and not of how they are packed: so it may be sent in place of what is cached, and again.
+ * Throws CorruptObjectError where the cached bytes are damaged, CacheError where they cannot be read.
+ */
+export async function repack(
+  cache: WriteCache,
+  entry: CacheEntry,
+  codecs: Codecs,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<PutBody> {
+  const segment = await openEntry(cache, entry, codecs);
+  const head = await segment.readHead();
+  const chunks = [head.frame];
+  const compressedLengths = new Uint32Array(segment.blockCount);
+  let size = head.frame.length;
+  for (let b = 0; b < segment.blockCount; b++) {
+    signal?.throwIfAborted();
+    const { raw } = segment.decodeBlock(b, await segment.read(segment.blockRange(b)));
+    const packed = codecs.compress(raw, SEGMENT_LEVEL);
+    compressedLengths[b] = packed.length;
+    chunks.push(packed);
+    size += packed.length;
+    await clock.turn();
+  }
+  const { chunk, id } = encodeEnd({ ...segment.index, compressedLengths }, size, head.payload, codecs);
+  assert(id === segment.id, "packed otherwise, a segment keeps its id");
+  chunks.push(chunk);
+  return {
+    size: size + chunk.length,
+    async *chunks() {
+      yield* chunks;
+    },
+  };
+}

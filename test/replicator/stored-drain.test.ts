@@ -1,0 +1,118 @@
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { MemoryStore, type SqliteReplicatorConfig } from "../../node/index.ts";
+import { FaultyStore } from "./faulty-store.ts";
+import {
+  pageHashes,
+  quietModule,
+  quietReplicator,
+  restoredPages,
+  temporaryFolder,
+} from "./replica-fixture.ts";
+
+/** Bytes of the rows of one burst, which zstd makes much smaller. */
+const BURST = 1_000_000;
+
+/** A database whose application does not let anything else run: the gate drains, and nothing goes up meanwhile. */
+async function bursts(config: Partial<SqliteReplicatorConfig> = {}) {
+  const sqlite3 = await quietModule();
+  const memory = new MemoryStore();
+  const store = new FaultyStore(memory);
+  const dbPath = join(temporaryFolder(), "data.db");
+  const start = async () => {
+    const session = await quietReplicator({ dbPath, replica: store, sqlite3, ...config });
+    await session.replicator.start();
+    const db = session.replicator.openDatabase();
+    onTestFinished(async () => {
+      db.close();
+      await session.replicator.stop();
+    });
+    return { ...session, db };
+  };
+  const first = await start();
+  first.db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+  await first.replicator.snapshot();
+  await first.replicator.waitUntilUploaded();
+  let row = 0;
+  /** Writes, and has the WAL restarted. Returns the bytes that wait for upload since. */
+  const burst = ({ db, replicator }: typeof first): number => {
+    const before = replicator.status().pendingBytes;
+    for (const end = row + 10; row < end; row++)
+      db.exec(`INSERT INTO t VALUES(${row}, hex(zeroblob(${BURST / 20})) || ${row})`);
+    db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    return replicator.status().pendingBytes - before;
+  };
+  /** Bytes of each segment in the store. */
+  const segments = async () => {
+    const sizes: number[] = [];
+    for await (const { size } of memory.list("wal/0/")) sizes.push(size);
+    return sizes.slice(1);
+  };
+  const expectRestored = async (db: typeof first.db) => {
+    const path = join(temporaryFolder(), "restored.db");
+    const restored = await restoredPages(sqlite3, memory, path, Number(db.selectValue("PRAGMA page_size")));
+    expect(restored).toEqual(pageHashes(sqlite3, db));
+  };
+  return { ...first, store, start, burst: () => burst(first), segments, expectRestored };
+}
+
+const PACKED = BURST / 10;
+
+test("what a gate stores as it is, behind the head, is packed when it goes up", async () => {
+  const { replicator, db, burst, segments, expectRestored } = await bursts();
+  expect(burst()).toBeLessThan(PACKED);
+  expect(burst()).toBeGreaterThan(BURST);
+  await replicator.waitUntilUploaded();
+  const sizes = await segments();
+  expect(sizes).toHaveLength(2);
+  expect(Math.max(...sizes)).toBeLessThan(PACKED);
+  await expectRestored(db);
+});
+
+test("merged segments are packed too", async () => {
+  const { replicator, db, burst, segments, expectRestored } = await bursts({ uploadIntervalMs: 50 });
+  const cached = [burst(), burst(), burst()];
+  expect(Math.max(...cached)).toBeGreaterThan(BURST);
+  await expect.poll(() => replicator.status().pendingSegments).toBe(0);
+  const sizes = await segments();
+  expect(sizes).toHaveLength(2);
+  expect(Math.max(...sizes)).toBeLessThan(PACKED);
+  await expectRestored(db);
+});
+
+test("no more is stored than the cache may hold", async () => {
+  const { replicator, db, burst, segments, expectRestored } = await bursts({ maxCacheSize: 2.5 * BURST });
+  const stored = [burst(), burst(), burst(), burst()].map((bytes) => bytes > BURST);
+  expect(stored).toEqual([false, true, true, false]);
+  await replicator.waitUntilUploaded();
+  expect(await segments()).toHaveLength(4);
+  await expectRestored(db);
+});
+
+test("an upload whose answer was lost is known again, packed as it is", async () => {
+  const { replicator, db, burst, store, expectRestored } = await bursts();
+  burst();
+  burst();
+  store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "after" : "pass");
+  const uploaded = replicator.waitUntilUploaded();
+  await expect.poll(() => replicator.status().lastError).not.toBeNull();
+  store.offline = false;
+  await uploaded;
+  await expectRestored(db);
+});
+
+test("a later run sends what it finds as it is", async () => {
+  const { replicator, db, burst, store, start, segments, expectRestored } = await bursts({
+    stopTimeoutMs: 0,
+  });
+  burst();
+  burst();
+  store.offline = true;
+  db.close();
+  await replicator.stop();
+  store.offline = false;
+  const next = await start();
+  await next.replicator.waitUntilUploaded();
+  expect(Math.max(...(await segments()))).toBeGreaterThan(BURST);
+  await expectRestored(next.db);
+});
