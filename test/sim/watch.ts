@@ -40,8 +40,8 @@ export class Watch {
   begin(record: PositionRecord | null): void {
     this.#capturing = null;
     const cached = this.record?.cached.txid;
-    const { chain, name, world, cacheLost } = this.#machine;
-    if (cached !== undefined && !cacheLost)
+    const { chain, name, world, cacheLost, decided } = this.#machine;
+    if (cached !== undefined && !cacheLost && !decided)
       world.require(
         record !== null && record.cached.txid >= cached,
         () => `transaction ${cached} was cached, and now the cache ends at ${record?.cached.txid}`,
