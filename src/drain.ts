@@ -1,15 +1,12 @@
 import type { CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
-import type { Codecs } from "./format/codecs.ts";
+import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import { pagesPerBlock } from "./format/layout.ts";
 import type { Capture, CapturedPages, CaptureSpan } from "./vfs/capture.ts";
 import type { WalHeader } from "./wal/wal-format.ts";
 import { WalDamagedError, type WalReader } from "./wal/wal-reader.ts";
-
-/** zstd level of segments: they are made on the application's thread. */
-export const SEGMENT_LEVEL = 1;
 
 /** Bytes of pages that a gate reads at once. */
 const GATE_READS = 8 << 20;
@@ -62,7 +59,7 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
     append = context.cache.append();
     const pages = context.capture.pages(span);
     const stored = pages.pgnos.length * span.to.pageSize <= (context.storeUpTo ?? 0);
-    const level = stored ? null : SEGMENT_LEVEL;
+    const level = stored ? null : zstdLevel;
     const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, level);
     append.write(encoder.start());
     yield* writePages(context, pages, wal, encoder, append);

@@ -1,12 +1,10 @@
 import { assert } from "./assert.ts";
-import type { Codecs } from "./format/codecs.ts";
+import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
 import type { ObjectHeader } from "./format/header.ts";
 import type { ByteRange, DecodedBlock, ObjectReader } from "./format/object-reader.ts";
 import { samePosition } from "./format/position.ts";
 
-/** zstd level of merged segments: read more often than written. */
-const MERGE_LEVEL = 3;
 /** Bytes that one read of an input asks for, unless a block is larger: blocks are small, and requests take their time. */
 const READ_SIZE = 256 << 10;
 
@@ -23,7 +21,7 @@ export async function* mergeSegments(
 ): AsyncGenerator<Uint8Array, { readonly id: string; readonly size: number }> {
   for (let i = 1; i < segments.length; i++)
     assert(samePosition(segments[i - 1]!.to, segments[i]!.from!), "merged segments adjoin");
-  const encoder = new ObjectEncoder(header, codecs, MERGE_LEVEL);
+  const encoder = new ObjectEncoder(header, codecs, zstdLevel);
   const cursors = segments.map((segment) => new Cursor(segment));
   yield encoder.start();
   for (;;) {

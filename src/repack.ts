@@ -1,7 +1,6 @@
 import { assert } from "./assert.ts";
 import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
-import { SEGMENT_LEVEL } from "./drain.ts";
-import type { Codecs } from "./format/codecs.ts";
+import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { encodeEnd } from "./format/encode.ts";
 import { openEntry } from "./merge-backlog.ts";
 import type { Clock } from "./platform.ts";
@@ -27,7 +26,7 @@ export async function repack(
   for (let b = 0; b < segment.blockCount; b++) {
     signal?.throwIfAborted();
     const { raw } = segment.decodeBlock(b, await segment.read(segment.blockRange(b)));
-    const packed = codecs.compress(raw, SEGMENT_LEVEL);
+    const packed = codecs.compress(raw, zstdLevel);
     compressedLengths[b] = packed.length;
     chunks.push(packed);
     size += packed.length;

@@ -1,7 +1,7 @@
 import type { Database, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
-import type { Codecs } from "./format/codecs.ts";
+import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import { lockBytePage } from "./format/layout.ts";
@@ -11,7 +11,6 @@ import type { ReplicaState } from "./replica-state.ts";
 import { readPages } from "./snapshot.ts";
 import type { Watermark } from "./vfs/capture.ts";
 
-const RESYNC_LEVEL = 3;
 const TURN_MS = 5;
 
 export interface ResyncContext {
@@ -45,7 +44,7 @@ export async function resync(
   fingerprint: string | null,
   replica: ReplicaState | null,
 ): Promise<Resynced> {
-  const encoder = new ObjectEncoder(segmentHeader(record, from, at, clock.now()), codecs, RESYNC_LEVEL);
+  const encoder = new ObjectEncoder(segmentHeader(record, from, at, clock.now()), codecs, zstdLevel);
   const append = cache.append();
   try {
     await append.write(encoder.start());

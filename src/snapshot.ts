@@ -1,13 +1,11 @@
 import type { Database, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import { assert } from "./assert.ts";
 import { fault } from "./faults.ts";
-import type { Codecs } from "./format/codecs.ts";
+import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
 import type { ObjectHeader } from "./format/header.ts";
 import type { Clock } from "./platform.ts";
 
-/** zstd level of snapshots: read often, written seldom. */
-const SNAPSHOT_LEVEL = 3;
 /**
  * How long reading a block's pages may hold the event loop, milliseconds: in OPFS each page is an operation of its own.
  * Measured against 3 ms in Chromium (test/bench/web, case snapshot, in pairs), commits one after the other meanwhile: each takes
@@ -49,7 +47,7 @@ export async function* snapshotChunks(
   mayFinish: (hashes: BigUint64Array) => Promise<void>,
   onPage: (pgno: number) => void,
 ): AsyncGenerator<Uint8Array> {
-  const encoder = new ObjectEncoder(header, codecs, SNAPSHOT_LEVEL);
+  const encoder = new ObjectEncoder(header, codecs, zstdLevel);
   yield encoder.start();
   let since = clock.now();
   for (const { pgno, page } of readPages(sqlite3, db, header.pageSize)) {
