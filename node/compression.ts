@@ -80,5 +80,6 @@ function plain(buffer: Buffer): Uint8Array {
 async function wasmZstd(): Promise<Zstd> {
   const zstd = await import("@bokuweb/zstd-wasm");
   await zstd.init();
-  return { ...zstdWasmCodec(zstd), openUnpacker: openWorkers };
+  const codec = zstdWasmCodec(zstd);
+  return { ...codec, openUnpacker: (bytes) => openWorkers(bytes, codec.decompress) };
 }

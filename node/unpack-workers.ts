@@ -1,12 +1,14 @@
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import type { Unpacker } from "../src/format/codecs.ts";
+import type { Codecs, Unpacker } from "../src/format/codecs.ts";
 import { requireContentSize } from "../src/format/zstd-frame.ts";
 
 /** Bytes of frames from which on a worker saves more time than its start takes, about 50 ms of a processor. */
 const WORTH_BYTES = 24 << 20;
 const MOST_WORKERS = 3;
+/** Frames that wait for one worker. What comes beyond them the calling thread unpacks, which would wait for it otherwise. */
+const MOST_PENDING = 5;
 
 /**
  * What a worker runs: source text, since a file of its own would have to be found beside whatever bundle this is in. It is
@@ -35,7 +37,7 @@ interface Answer {
  * Worker threads that unpack by WebAssembly, where Node has no zstd of its own. Null for little, on a single processor,
  * where threads are not permitted, and where the library is no file: bundled with the application, say.
  */
-export function openWorkers(bytes: number): Unpacker | null {
+export function openWorkers(bytes: number, decompress: Codecs["decompress"]): Unpacker | null {
   const count = Math.min(MOST_WORKERS, availableParallelism() - 1);
   if (bytes < WORTH_BYTES || count < 1) return null;
   const workers: UnpackWorker[] = [];
@@ -50,7 +52,7 @@ export function openWorkers(bytes: number): Unpacker | null {
     async unpack(frame, rawLength) {
       requireContentSize(frame, rawLength); // The library allocates whatever the frame states.
       const idlest = workers.reduce((least, worker) => (worker.pending < least.pending ? worker : least));
-      return idlest.unpack(frame);
+      return idlest.pending < MOST_PENDING ? idlest.unpack(frame) : decompress(frame, rawLength);
     },
     async end() {
       await Promise.all(workers.map((worker) => worker.end()));

@@ -121,18 +121,29 @@ async function listBetween(
   return found;
 }
 
+/**
+ * The last page in which a database and what a chain leads to may differ. What is allocated and given back in one
+ * transaction may leave the WAL with more pages than page 1 counts, and those are none of the database: so where page 1 is
+ * the same, what the chain has beyond is not compared.
+ */
+export function lastCompared(pageCount: number, chainPageCount: number, samePage1: boolean): number {
+  return samePage1 ? pageCount : Math.max(pageCount, chainPageCount);
+}
+
 /** Which pages of a state are not what a chain, read from its newest object back, has. Two bits a page. */
 class Comparison {
   readonly #ours: Uint32Array;
   readonly #sought: PageSet;
   readonly #unequal: PageSet;
-  readonly #most: number;
+  readonly #pageCount: number;
+  readonly #theirPageCount: number;
 
   constructor({ pageSize, pageCount, hashes }: AuditedState, theirPageCount: number) {
     this.#ours = halves(hashes);
-    this.#most = Math.max(pageCount, theirPageCount);
+    this.#pageCount = pageCount;
+    this.#theirPageCount = theirPageCount;
     this.#sought = new PageSet(pageSize, theirPageCount);
-    this.#unequal = new PageSet(pageSize, this.#most);
+    this.#unequal = new PageSet(pageSize, Math.max(pageCount, theirPageCount));
   }
 
   add(object: ObjectReader): void {
@@ -148,7 +159,8 @@ class Comparison {
   result(since: Position): Audit {
     const pages: number[] = [];
     let count = 0;
-    for (let pgno = 1; pgno <= this.#most; pgno++) {
+    const last = lastCompared(this.#pageCount, this.#theirPageCount, !this.#unequal.needs(1));
+    for (let pgno = 1; pgno <= last; pgno++) {
       if (!this.#unequal.needs(pgno)) continue;
       count += 1;
       if (pages.length < NAMED_PAGES) pages.push(pgno);

@@ -1,3 +1,4 @@
+import { lastCompared } from "./audit.ts";
 import { CorruptObjectError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { lockBytePage } from "./format/layout.ts";
@@ -128,8 +129,8 @@ class State {
     const theirs = halves(object.hashes);
     const excluded = lockBytePage(object.pageSize);
     if (this.#whole) {
-      const most = Math.max(object.pageCount, this.#pageCount);
-      for (let pgno = 1; pgno <= most; pgno++)
+      const last = lastCompared(object.pageCount, this.#pageCount, this.#equals(1, theirs, 0));
+      for (let pgno = 1; pgno <= last; pgno++)
         if (pgno !== excluded && !(pgno <= object.pageCount && this.#equals(pgno, theirs, pgno - 1)))
           differences.add(pgno);
     }

@@ -10,13 +10,14 @@ import { codecs, encodeObject, memorySource, range, snapshotHeader, somePages } 
 const LARGE = 1 << 30;
 
 test("little is not worth a thread", () => {
-  expect(openWorkers(1 << 20)).toBeNull();
+  expect(openWorkers(1 << 20, codecs.decompress)).toBeNull();
 });
 
 /** Workers need a second processor; Node 22.15 and later unpack without them. */
-const kinds = Object.entries({ workers: openWorkers, platform: codecs.openUnpacker }).filter(
-  ([, open]) => open !== undefined && availableParallelism() > 1,
-);
+const kinds = Object.entries({
+  workers: (bytes: number) => openWorkers(bytes, codecs.decompress),
+  platform: codecs.openUnpacker,
+}).filter(([, open]) => open !== undefined && availableParallelism() > 1);
 
 describe.each(kinds)("%s", (_, open) => {
   const workers = (): Unpacker => {
@@ -82,7 +83,7 @@ describe.each(kinds)("%s", (_, open) => {
 test.runIf(availableParallelism() > 1)(
   "what is under way at the end rejects, and so does what comes after",
   async () => {
-    const unpacker = openWorkers(LARGE)!;
+    const unpacker = openWorkers(LARGE, codecs.decompress)!;
     const frame = codecs.compress(new Uint8Array(1 << 20), 1);
     const under = Array.from({ length: 8 }, () =>
       unpacker.unpack(frame, 1 << 20).then(() => "whole", String),
@@ -94,7 +95,7 @@ test.runIf(availableParallelism() > 1)(
 );
 
 test.runIf(availableParallelism() > 1)("a thread that ended is not taken for a damaged object", async () => {
-  const unpacker = openWorkers(LARGE)!;
+  const unpacker = openWorkers(LARGE, codecs.decompress)!;
   await unpacker.end();
   const { bytes } = encodeObject(snapshotHeader(4096, 100), somePages(4096, range(1, 100)));
   const object = await openObject(memorySource(bytes), codecs);

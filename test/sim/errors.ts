@@ -29,10 +29,6 @@ function isEarned(machine: Machine, error: unknown): boolean {
   if (error instanceof StateError) return true;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;
-  // SQLite's WAL may count one page more than its header does, which is then no part of the database (see `compare`). The
-  // audit takes it for a difference, and the resync that follows brings them together.
-  const page = /replica differ from the database: page (\d+)\. A resync/.exec((error as Error).message)?.[1];
-  if (page !== undefined) return Number(page) === machine.watch.last?.pages.length;
   // The backlog was dropped, and that could not be recorded.
   if (error instanceof BrokenReplicaError && /what was uploaded ended at/.test(error.message))
     return scenario.fullDisks || scenario.queueTrouble > 0;

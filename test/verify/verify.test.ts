@@ -127,7 +127,8 @@ const regions: [string, Finding["part"], (bytes: Uint8Array) => Uint8Array][] = 
   ["the header's JSON", "header", at(({ header }) => header)],
   ["the header's writer", "id", inText('"writer":"', 12)],
   ["the first block", "block", at(({ blocks }) => blocks)],
-  ["the last block's end", "block", at(({ index }) => index - 5)],
+  // It may unpack all the same, to another page.
+  ["the last block's end", expect.stringMatching(/^(block|page)$/) as "block", at(({ index }) => index - 5)],
   ["the index' magic", "index", at(({ index }) => index)],
   ["the index' length", "index", at(({ index }) => index + 4)],
   ["the entry count", "index", at(({ index }) => index + 8)],
