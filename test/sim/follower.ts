@@ -6,7 +6,7 @@ import type { DatabaseTarget } from "../../src/platform.ts";
 import type { Chain } from "./chain.ts";
 import { Outsider } from "./outsider.ts";
 import { simClock } from "./platform.ts";
-import { describeDifference, sameState, stateOfBytes } from "./state.ts";
+import { describeDifference, isDatabaseOf, stateOfBytes } from "./state.ts";
 import { type Backend, SimStore } from "./store.ts";
 import { Crash, type Life, type World } from "./world.ts";
 
@@ -49,7 +49,7 @@ export class FollowerMachine extends Outsider {
     const found = stateOfBytes(bytes, (page) => codecs.hash64(page));
     const wanted = chain.stateOf(state.position);
     world.require(
-      sameState(found, wanted),
+      isDatabaseOf(found, wanted),
       () => `${this.name} is not the state at ${txid}: ${describeDifference(found, wanted)}`,
     );
     this.bytes = bytes;

@@ -25,6 +25,14 @@ export function digestOf({ pages }: State): string {
   return pages.reduce((sum, hash) => BigInt.asUintN(64, sum * 31n + hash), 0n).toString(16);
 }
 
+/**
+ * Whether `found` is all of the database that a state of the WAL is: what was allocated and given back in one transaction
+ * may count for the WAL and not for page 1, and so not for SQLite.
+ */
+export function isDatabaseOf(found: State, { pageSize, pages }: State): boolean {
+  return sameState(found, { pageSize, pages: pages.slice(0, found.pages.length) });
+}
+
 export function describeDifference(a: State, b: State): string {
   const pgnos = a.pages.flatMap((hash, i) => (hash === b.pages[i] ? [] : [i + 1]));
   return `${a.pages.length} and ${b.pages.length} pages, different: ${pgnos.slice(0, 20).join(" ")}`;
