@@ -1,5 +1,5 @@
 import { assert } from "./assert.ts";
-import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { bytesOf, type CacheEntry, type PositionRecord, type WriteCache } from "./cache/write-cache.ts";
 import { type DrainContext, type Drained, drain, pace, runSteps, type Steps } from "./drain.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { Interruption } from "./interruption.ts";
@@ -124,10 +124,7 @@ export class Drainer {
     const { cache, maxCacheSize } = this.#options;
     const entries = cache.entries();
     if (entries.length === 0) return 0;
-    return Math.min(
-      STORE_MOST,
-      entries.reduce((room, { size }) => room - size, maxCacheSize),
-    );
+    return Math.min(STORE_MOST, maxCacheSize - bytesOf(entries));
   }
 
   #begin(fingerprint: string | null, storeUpTo: number | null): Steps<void> | null {

@@ -1,5 +1,6 @@
-import { dropBacklog } from "./backlog.ts";
+import { bytesOf } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
+import { loadUpkeep } from "./load.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
 
@@ -25,30 +26,16 @@ export class OverflowTask implements Task {
     this.#o = options;
   }
 
-  get #bytes(): number {
-    return this.#o.platform.cache.entries().reduce((sum, entry) => sum + entry.size, 0);
-  }
-
   due(): number | null {
     const { platform, drainer, maxCacheSize } = this.#o;
     // A resync's own segment may be larger than the cache: it is the database, and it has to go up whole.
-    const small = platform.cache.entries().length < 2 || this.#bytes <= maxCacheSize;
+    const small = platform.cache.entries().length < 2 || bytesOf(platform.cache.entries()) <= maxCacheSize;
     return small || drainer.busy || drainer.record.resync !== undefined ? null : platform.clock.now();
   }
 
   async run(): Promise<void> {
-    const { platform, drainer, maxCacheSize, onOverflow, onFailed } = this.#o;
-    if (drainer.busy) return;
-    while (!drainer.busy && this.#bytes > maxCacheSize / 2) if (!(await drainer.merge())) break;
-    const before = this.#bytes;
-    const { cache } = platform;
-    if (drainer.busy || before <= maxCacheSize || cache.entries().length < 2) return;
-    const reason = `the write cache held more than ${maxCacheSize} bytes`;
-    // From here on nothing continues what is dropped, also where that fails.
-    drainer.markResync(reason);
-    drainer.dropBehind(cache.entries()[0]!.to.txid);
-    await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason, onFailed));
-    onOverflow(before - this.#bytes, reason);
+    const { shrinkCache } = await loadUpkeep();
+    await shrinkCache(this.#o);
   }
 
   failed(error: unknown): boolean {

@@ -1,6 +1,5 @@
 import type { Database } from "@sqlite.org/sqlite-wasm";
-import { mendRecord } from "./backlog.ts";
-import type { PositionRecord } from "./cache/write-cache.ts";
+import { bytesOf, type PositionRecord } from "./cache/write-cache.ts";
 import {
   checkStartOptions,
   checkWaitOptions,
@@ -11,6 +10,7 @@ import {
 import { StateError } from "./errors.ts";
 import { type AuditEvent, type ReplicatorEvents, TypedEventTarget } from "./events.ts";
 import { loadRestore } from "./load.ts";
+import { mendRecord } from "./mend-record.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
 import type { RestoreOutcome } from "./restore-database.ts";
@@ -285,7 +285,7 @@ function statusBeforeStart({ cache }: Platform, record: PositionRecord | null): 
     cached,
     uploaded: entries[0]?.from.txid ?? cached,
     pendingSegments: entries.length,
-    pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
+    pendingBytes: bytesOf(entries),
     oldestUnuploadedAgeMs: 0,
     lastSnapshot: null,
     lastAudit: null,

@@ -1,5 +1,5 @@
 import type { Audit } from "./audit.ts";
-import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { bytesOf, type PositionRecord, type WriteCache } from "./cache/write-cache.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
 import type { UploadTask } from "./upload-task.ts";
 import type { Capture } from "./vfs/capture.ts";
@@ -65,7 +65,7 @@ export function runningStatus(running: Running): ReplicationStatus {
     cached: record.cached.txid,
     uploaded: (entries[0]?.from ?? record.cached).txid,
     pendingSegments: entries.length,
-    pendingBytes: entries.reduce((sum, entry) => sum + entry.size, 0),
+    pendingBytes: bytesOf(entries),
     oldestUnuploadedAgeMs: oldest === null ? 0 : Math.max(0, now - oldest),
     lastSnapshot: lastSnapshot && { txid: lastSnapshot.txid, time: lastSnapshot.time },
     lastAudit,

@@ -1,10 +1,13 @@
 // What keeps a replica in shape beside the commits themselves, as one chunk: a replica that needs one of these soon needs
 // another, and each request costs more than the bytes.
+
+export { claimReplica } from "./claim.ts";
 export { mergeBacklog } from "./merge-backlog.ts";
 export { findNewestSnapshot } from "./newest-snapshot.ts";
 export { repack } from "./repack.ts";
 export { resync } from "./resync.ts";
 export { readResyncBase } from "./resync-base.ts";
+export { shrinkCache } from "./shrink-cache.ts";
 export { checkTail } from "./tail.ts";
 export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";
 export { requireOurs } from "./taken-key.ts";

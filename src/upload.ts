@@ -1,5 +1,5 @@
 import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
-import { type Claim, claimReplica } from "./claim.ts";
+import type { Claim } from "./claim.ts";
 import { ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
@@ -85,6 +85,7 @@ async function bodyOf(
 
 export async function ensureClaim(context: UploadContext, signal?: AbortSignal): Promise<void> {
   if (context.claimed) return;
+  const { claimReplica } = await loadUpkeep();
   const standing = await claimReplica(context.store, context.claim, signal);
   if (standing.lineage !== context.claim.lineage)
     throw new ReplicaFencedError(

@@ -117,6 +117,11 @@ export interface CacheEntry {
   readonly time: number;
 }
 
+/** Of their objects together. */
+export function bytesOf(entries: readonly CacheEntry[]): number {
+  return entries.reduce((sum, { size }) => sum + size, 0);
+}
+
 /**
  * How far capture has come, and how to recognise at the next start that the local database continues from there.
  * All of it is JSON; `version` is checked before anything else is read.

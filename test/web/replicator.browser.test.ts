@@ -270,30 +270,6 @@ describe("IndexedDB that is deleted", () => {
     await copy.call("start");
     expect(await copy.call("value", SUM)).toBe(await second.call("value", SUM));
   });
-
-  test("and a replica that another wrote to since: nobody guesses", async () => {
-    const store = new MemoryStore();
-    const where = place();
-    const cacheDir = crypto.randomUUID();
-    const first = worker();
-    await first.create({ ...where, cacheDir }, store);
-    await first.call("start");
-    await first.call("exec", SCHEMA);
-    await first.call("waitUntilUploaded");
-    await first.call("snapshot");
-    first.end();
-    const other = worker();
-    await other.create(place(), store);
-    await other.call("start");
-    await other.call("repeat", ROW, 3);
-    await other.call("waitUntilUploaded");
-    await new Promise((resolve) => {
-      indexedDB.deleteDatabase(cacheDir).onsuccess = resolve;
-    });
-    const second = worker();
-    await second.create({ ...where, cacheDir }, store);
-    await expect(second.call("start")).rejects.toMatchObject({ code: "SLUICE_UNKNOWN_LOCAL_HISTORY" });
-  });
 });
 
 describe("leaving", () => {

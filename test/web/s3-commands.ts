@@ -12,10 +12,10 @@ import type { BrowserCommand } from "vitest/node";
 import type { S3Credentials } from "../../src/store/s3-config.ts";
 import type { S3Server } from "../s3/ceph.ts";
 import { run } from "../s3/children.ts";
-import type { Gateway } from "../s3/gateway.ts";
 import { leastPolicy } from "../s3/policy.ts";
-import { type Spoiling, type SpoilingProxy, startProxy } from "../s3/proxy.ts";
+import { type Spoiling, startProxy } from "../s3/proxy.ts";
 import { assumeRole, startStsGateway } from "../s3/sts.ts";
+import { ServersOfFiles } from "./servers-of-files.ts";
 
 /** `shows refusals`: CORS headers also in answers to keys that are not known, as Amazon's have. */
 type Peculiarity = "ignores conditions" | "shows refusals";
@@ -39,10 +39,10 @@ declare module "vitest/browser" {
     removeKeys(server: S3Server, accessKeyId: string): Promise<void>;
     /** Temporary credentials for the prefix `app/` of a bucket, and the endpoint that takes them. */
     startSession(server: S3Server, bucket: string): Promise<Session>;
-    stopSession(): Promise<void>;
     /** Another endpoint of the server, with this peculiarity. */
     startPeculiar(server: S3Server, peculiarity: Peculiarity): Promise<string>;
-    stopPeculiar(): Promise<void>;
+    /** Stops what the test file has started. */
+    stopServers(): Promise<void>;
   }
 }
 
@@ -76,8 +76,9 @@ export const s3Commands = {
   removeKeys: command(async ({ folder }: S3Server, accessKeyId: string) => {
     await administer(folder, "rm", accessKeyId);
   }),
-  startSession: command(async (server: S3Server, bucket: string) => {
-    gateway = await startStsGateway(server);
+  startSession: (async ({ testPath }, server, bucket) => {
+    const gateway = await startStsGateway(server);
+    servers.add(testPath, () => gateway.stop());
     const { endpoint } = gateway;
     // Without its time, which no message to a page carries.
     const { expiration: _, ...credentials } = await assumeRole(
@@ -86,12 +87,8 @@ export const s3Commands = {
       leastPolicy(bucket, "app/", true),
     );
     return { endpoint, credentials };
-  }),
-  stopSession: command(async () => {
-    await gateway?.stop();
-    gateway = null;
-  }),
-  startPeculiar: command(async ({ endpoint, secretAccessKey }: S3Server, peculiarity: Peculiarity) => {
+  }) satisfies BrowserCommand<[server: S3Server, bucket: string]>,
+  startPeculiar: (async ({ testPath }, { endpoint, secretAccessKey }, peculiarity) => {
     const spoilings: Record<Peculiarity, Spoiling> = {
       "ignores conditions": { strip: { header: "if-none-match", secretAccessKey } },
       "shows refusals": {
@@ -101,16 +98,13 @@ export const s3Commands = {
       },
     };
     const proxy = await startProxy(endpoint, spoilings[peculiarity]);
-    proxies.push(proxy);
+    servers.add(testPath, () => proxy.close());
     return proxy.endpoint;
-  }),
-  stopPeculiar: command(async () => {
-    for (const proxy of proxies.splice(0)) await proxy.close();
-  }),
+  }) satisfies BrowserCommand<[server: S3Server, peculiarity: Peculiarity]>,
+  stopServers: (({ testPath }) => servers.stop(testPath)) satisfies BrowserCommand<[]>,
 };
 
-let gateway: Gateway | null = null;
-const proxies: SpoilingProxy[] = [];
+const servers = new ServersOfFiles();
 
 function command<Parameters extends unknown[], Answer>(
   act: (...parameters: Parameters) => Promise<Answer>,

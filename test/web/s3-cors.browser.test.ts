@@ -15,7 +15,7 @@ describe.skipIf(server === null)("CORS, from a dedicated worker", () => {
   const worker = new StoreWorker();
   afterAll(async () => {
     worker.end();
-    await commands.stopPeculiar();
+    await commands.stopServers();
   });
 
   /** A bucket that holds `key`, and from then on has this rule. A fresh one: browsers remember what a server allowed. */

@@ -20,8 +20,7 @@ describe.skipIf(server === null)("S3 from a dedicated worker", () => {
   });
   afterAll(async () => {
     worker.end();
-    await commands.stopPeculiar();
-    await commands.stopSession();
+    await commands.stopServers();
   });
 
   const open = (change: Partial<S3StoreConfig> = {}): Promise<ObjectStore> => {
