@@ -89,12 +89,6 @@ export const mutations: readonly Mutation[] = [
     instead: "for (let i = begin; i < Math.max(end - 1, 1); i++) {",
   },
   {
-    what: "pages that a growth left out are not part of its segment",
-    file: "src/vfs/capture.ts",
-    text: "const left = this.#leftOut(newest.pgnos, span);",
-    instead: "const left = new Uint32Array(0);",
-  },
-  {
     what: "the fingerprint is not compared",
     file: "src/recover.ts",
     text: "record.fingerprint !== null && record.fingerprint === fingerprint",
@@ -111,12 +105,6 @@ export const mutations: readonly Mutation[] = [
     file: "src/cache/staged-cache.ts",
     text: "return { ...record, staged };",
     instead: "return { ...record, staged: staged - 1 };",
-  },
-  {
-    what: "what a process left unsynced counts as durable for the next",
-    file: "src/cache/side-file.ts",
-    text: "if (steps.length > 0 || mark !== null) this.#file.sync();",
-    instead: "",
   },
   {
     what: "a segment goes although its cover does not stand for it",
