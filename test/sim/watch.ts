@@ -50,6 +50,8 @@ export class Watch {
     if (record !== null) {
       this.#continue(record.lineage);
       chain.wrote(record.writer, name);
+      const state = this.#byTxid.get(record.cached.txid);
+      if (state !== undefined && record.cached.txid > (cached ?? 0)) chain.define(record.cached, state);
     }
     this.record = record;
     this.#tailAtBegin = chain.tail?.txid ?? 0;
