@@ -77,7 +77,8 @@ export function acquireConnectionLock(
 }
 
 /**
- * Takes an exclusive lock on a whole file that is there for this purpose only. Creates it where it is missing, and writes this process's id into it for people.
+ * Takes an exclusive lock on a whole file that is there for this purpose only. Creates it where it is missing, and writes
+ * this process's id into it for people.
  * @throws DatabaseInUseError this or another process holds it. @throws LockUnavailableError as above.
  * @throws NodeJS.ErrnoException the file cannot be opened for writing.
  */

@@ -9,7 +9,7 @@ import { lookAgain } from "./look-again.ts";
 import { PageSet } from "./page-set.ts";
 import { segmentsAfter } from "./plan.ts";
 import { parseSegments, parseSnapshots, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
-import { halves, takePages } from "./replica-state.ts";
+import { halves, lastCompared, takePages } from "./replica-state.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /** Page numbers that a finding names; it counts all. */
@@ -119,15 +119,6 @@ async function listBetween(
     }
   }
   return found;
-}
-
-/**
- * The last page in which a database and what a chain leads to may differ. What is allocated and given back in one
- * transaction may leave the WAL with more pages than page 1 counts, and those are none of the database: so where page 1 is
- * the same, what the chain has beyond is not compared.
- */
-export function lastCompared(pageCount: number, chainPageCount: number, samePage1: boolean): number {
-  return samePage1 ? pageCount : Math.max(pageCount, chainPageCount);
 }
 
 /** Which pages of a state are not what a chain, read from its newest object back, has. Two bits a page. */

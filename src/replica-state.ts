@@ -97,3 +97,12 @@ export function equalsReplica(
     if (pgno !== excluded && codecs.hash64(page) !== state.hashes[pgno]) return false;
   return true;
 }
+
+/**
+ * The last page in which a database and what a chain leads to may differ. What is allocated and given back in one
+ * transaction may leave the WAL with more pages than page 1 counts, and those are none of the database: so where page 1 is
+ * the same, what the chain has beyond is not compared.
+ */
+export function lastCompared(pageCount: number, chainPageCount: number, samePage1: boolean): number {
+  return samePage1 ? pageCount : Math.max(pageCount, chainPageCount);
+}

@@ -1,11 +1,10 @@
-import { lastCompared } from "./audit.ts";
 import { CorruptObjectError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { lockBytePage } from "./format/layout.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { prefetch } from "./prefetch.ts";
 import { openStored } from "./replica.ts";
-import { halves } from "./replica-state.ts";
+import { halves, lastCompared } from "./replica-state.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import type { Step } from "./verify-chain.ts";
 import { type Finding, finding } from "./verify-report.ts";
