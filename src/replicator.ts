@@ -160,7 +160,7 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
     this.#replication?.lookAgain();
   }
 
-  /** Takes a snapshot now. Resolves when it is published. */
+  /** Takes a snapshot now. Resolves when it is published. Rejects when that fails; it is then retried as ever. */
   async snapshot(): Promise<void> {
     await this.#running("snapshot").snapshot();
   }

@@ -204,6 +204,28 @@ describe.skipIf(server === null)("S3Store", () => {
       await expectKind(store.put("key", bytes(2), { ifNoneMatch: "*" }), "precondition-failed");
     });
 
+    test.each([
+      ["atomic", 4],
+      ["none", 4],
+      ["network", 5],
+    ])("is %s where the network cuts %i of the eight requests", async (found, cuts) => {
+      let left = cuts;
+      const { endpoint } = await bench.proxy({
+        answer: (incoming) => {
+          if (left === 0) return false;
+          left -= 1;
+          incoming.socket.destroy();
+          return true;
+        },
+        ...(found === "none" && {
+          strip: { header: "if-none-match", secretAccessKey: bench.bucket.credentials.secretAccessKey },
+        }),
+      });
+      const asked = bench.store({ endpoint }).capabilities();
+      if (found === "network") await expectKind(asked, "network");
+      else expect(await asked).toEqual({ conditionalCreate: found });
+    });
+
     test("that could not be found out is asked again", async () => {
       let failing = true;
       const { endpoint } = await bench.proxy({
