@@ -33,7 +33,7 @@ export interface SqliteReplicatorConfig extends CommonConfig, ReplicaLocation {
 
 /** Where a replicator in a browser stands. */
 export interface WebReplicationStatus extends ReplicationStatus {
-  /** What the browser grants this site; null until it was asked, or where it does not say. */
+  /** What the browser grants this site; null until it has answered, or where it does not say. */
   readonly storage: StorageStatus | null;
 }
 
@@ -59,7 +59,8 @@ export class SqliteReplicator extends Replicator {
 
   override async start(options?: Parameters<Replicator["start"]>[0]): Promise<void> {
     await super.start(options);
-    await this.#askStorage();
+    // Nobody waits for that: browsers may take long to add up what a site uses.
+    void this.#askStorage();
     for (const type of ["wal", "upload", "snapshot"] as const)
       this.addEventListener(type, () => void this.#askStorage());
     this.#stopListening = onLifecycle((state) => {
