@@ -1,6 +1,7 @@
 import { assert } from "./assert.ts";
 import { bytesOf, type CacheEntry, type PositionRecord, type WriteCache } from "./cache/write-cache.ts";
 import { type DrainContext, type Drained, drain, pace, runSteps, type Steps } from "./drain.ts";
+import { CacheError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { Interruption } from "./interruption.ts";
 import { loadUpkeep } from "./load.ts";
@@ -96,12 +97,24 @@ export class Drainer {
     if (this.#merge !== null) this.#interrupt(this.#merge);
     if (this.#taken) return false;
     if (this.#steps !== null) runSteps(this.#steps);
-    const steps = this.#begin(fingerprint, this.#room());
-    if (steps !== null) runSteps(steps);
-    else if (this.#record.fingerprint !== fingerprint) {
+    if (!this.#runNow(fingerprint) && this.#record.fingerprint !== fingerprint) {
       const record = { ...this.#record, fingerprint };
       this.#options.cache.savePosition(record);
       this.#record = record;
+    }
+    return true;
+  }
+
+  /** False where nothing is to be drained. What the disk has no room for as it is may fit in packed. */
+  #runNow(fingerprint: string | null): boolean {
+    const room = this.#room();
+    const steps = this.#begin(fingerprint, room);
+    if (steps === null) return false;
+    try {
+      runSteps(steps);
+    } catch (error) {
+      if (room === 0 || !(error instanceof CacheError && error.full)) throw error;
+      runSteps(this.#begin(fingerprint, 0)!);
     }
     return true;
   }

@@ -1,25 +1,13 @@
-import { spawnSync } from "node:child_process";
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { appendFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { MemoryStore, type SqliteReplicator } from "../../node/index.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import { useReplicators } from "./fixture.ts";
+import { smallDisk } from "./small-disk.ts";
 
 const use = useReplicators();
 const MiB = 1 << 20;
-
-/** A file system of a few MiB; null where this process may not mount one. */
-function smallDisk(): string | null {
-  const disk = mkdtempSync(join(tmpdir(), "sluice-disk-"));
-  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", disk]);
-  onTestFinished(() => {
-    if (status === 0) spawnSync("umount", ["-l", disk]);
-    rmSync(disk, { recursive: true, force: true });
-  });
-  return status === 0 ? disk : null;
-}
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 

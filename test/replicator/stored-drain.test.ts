@@ -1,3 +1,4 @@
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { MemoryStore, type SqliteReplicatorConfig } from "../../node/index.ts";
@@ -9,6 +10,7 @@ import {
   restoredPages,
   temporaryFolder,
 } from "./replica-fixture.ts";
+import { smallDisk } from "./small-disk.ts";
 
 /** Bytes of the rows of one burst, which zstd makes much smaller. */
 const BURST = 1_000_000;
@@ -86,6 +88,20 @@ test("no more is stored than the cache may hold", async () => {
   expect(stored).toEqual([false, true, true, false]);
   await replicator.waitUntilUploaded();
   expect(await segments()).toHaveLength(4);
+  await expectRestored(db);
+});
+
+test("what the disk has no room for as it is goes in packed", async ({ skip }) => {
+  const disk = smallDisk() ?? skip("no right to mount a tmpfs");
+  const { replicator, db, burst, expectRestored } = await bursts({ cacheDir: join(disk, "cache") });
+  burst();
+  const ballast = join(disk, "ballast");
+  writeFileSync(ballast, Buffer.alloc(3.5 * BURST));
+  expect(burst()).toBeLessThan(PACKED);
+  rmSync(ballast);
+  expect(burst()).toBeGreaterThan(BURST);
+  expect(replicator.status().state).toBe("running");
+  await replicator.waitUntilUploaded();
   await expectRestored(db);
 });
 
