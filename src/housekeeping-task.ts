@@ -1,10 +1,10 @@
-import type { CacheEntry } from "./cache/write-cache.ts";
 import type { Retention } from "./config.ts";
+import type { Position } from "./format/position.ts";
 import type { Housekeeper } from "./housekeeper.ts";
 import { loadHousekeeping } from "./load.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
-import type { SegmentInfo } from "./replica.ts";
+import type { SegmentInfo, StoredInfo } from "./replica.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /** Uploads after which there is something to merge: GROUP_SIZE, which lies in a chunk that is loaded when needed. */
@@ -52,7 +52,8 @@ export class HousekeepingTask implements Task {
     return this.#housekeeper?.refused ?? false;
   }
 
-  uploaded({ from, size }: CacheEntry, key: string): void {
+  /** A segment that leads on from there. */
+  uploaded(from: Position, { key, size }: StoredInfo): void {
     const lastModified = this.#o.platform.clock.now();
     this.#uploaded.push({ key, size, level: 0, minTxid: from.txid + 1, maxTxid: null, lastModified, age: 0 });
     this.#waiting += 1;

@@ -13,6 +13,7 @@ import { loadUpkeep } from "./load.ts";
 import { Loop } from "./loop.ts";
 import { OverflowTask } from "./overflow-task.ts";
 import type { Platform } from "./platform.ts";
+import type { StoredInfo } from "./replica.ts";
 import { ResyncTask } from "./resync-task.ts";
 import { SnapshotTask } from "./snapshot-task.ts";
 import type { Started } from "./start.ts";
@@ -108,7 +109,7 @@ export class Replication {
       signal,
       merge: () => this.#mergeBacklog(),
       uploaded: () => this.#uploadedPosition,
-      onUploaded: (entry, key) => this.#noteUploaded(entry, key),
+      onUploaded: (entry, object) => this.#noteUploaded(entry, object),
       onFailed: fail,
     });
     this.#pinning = {
@@ -218,10 +219,10 @@ export class Replication {
     this.#soon(() => this.#o.emit("wal", { minTxid: from.txid + 1, maxTxid: to.txid, size }));
   }
 
-  #noteUploaded(entry: CacheEntry, key: string): void {
-    this.#snapshots.uploaded(entry);
-    this.#housekeeping.uploaded(entry, key);
-    this.#o.emit("upload", { key, position: entry.to, size: entry.size });
+  #noteUploaded({ from, to }: CacheEntry, object: StoredInfo): void {
+    this.#snapshots.uploaded(object);
+    this.#housekeeping.uploaded(from, object);
+    this.#o.emit("upload", { ...object, position: to });
   }
 
   #noteAudit(audit: AuditEvent): void {

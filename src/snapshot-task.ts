@@ -1,7 +1,7 @@
-import type { CacheEntry } from "./cache/write-cache.ts";
 import { loadUpkeep } from "./load.ts";
 import type { Task } from "./loop.ts";
 import type { NewestSnapshot } from "./newest-snapshot.ts";
+import type { StoredInfo } from "./replica.ts";
 import type { SnapshotContext, TakenSnapshot } from "./take-snapshot.ts";
 
 /** Bytes of segments that always may pile up before they outweigh a snapshot. */
@@ -46,8 +46,8 @@ export class SnapshotTask implements Task {
     this.#wanted = true;
   }
 
-  uploaded(entry: CacheEntry): void {
-    this.#bytesSince += entry.size;
+  uploaded({ size }: StoredInfo): void {
+    this.#bytesSince += size;
   }
 
   due(): number | null {

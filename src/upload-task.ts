@@ -2,6 +2,7 @@ import type { CacheEntry } from "./cache/write-cache.ts";
 import type { ReplicaFencedError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
 import type { Task } from "./loop.ts";
+import type { StoredInfo } from "./replica.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
 import { ensureClaim, type UploadContext, uploadHead } from "./upload.ts";
 import { Waiters } from "./waiters.ts";
@@ -17,7 +18,8 @@ export interface UploadTaskOptions {
   readonly merge: () => Promise<void>;
   /** The last position that is known to be in the store. */
   readonly uploaded: () => Position;
-  readonly onUploaded: (entry: CacheEntry, key: string) => void;
+  /** `object`: what the store has of it. */
+  readonly onUploaded: (entry: CacheEntry, object: StoredInfo) => void;
   readonly onFailed: (error: unknown) => void;
 }
 
@@ -94,10 +96,10 @@ export class UploadTask implements Task {
     if (!this.awaited && context.cache.entries().length > MERGE_FROM) await merge();
     this.capabilities ??= await context.store.capabilities({ signal });
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
-      const key = await uploadHead(context, head, signal);
+      const object = await uploadHead(context, head, signal);
       this.lastUploadTime = clock.now();
       this.failures = 0;
-      onUploaded(head, key);
+      onUploaded(head, object);
       this.#waiters.settle(head.to.txid);
       this.#impatient.settle(head.to.txid);
     }

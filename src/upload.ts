@@ -7,6 +7,7 @@ import { segmentKey } from "./format/keys.ts";
 import type { KnownTail } from "./known-tail.ts";
 import { loadUpkeep } from "./load.ts";
 import type { Clock } from "./platform.ts";
+import type { StoredInfo } from "./replica.ts";
 import type { ObjectStore, PutBody } from "./store/object-store.ts";
 
 /** What an upload works with. */
@@ -22,7 +23,7 @@ export interface UploadContext {
   readonly claim: Claim;
   claimed: boolean;
   /** In the store, but not let go of: its local bytes may be gone since that was tried. */
-  landed?: CacheEntry;
+  landed?: { readonly entry: CacheEntry; readonly object: StoredInfo };
 }
 
 /**
@@ -31,45 +32,56 @@ export interface UploadContext {
  * either our own earlier try or another writer's segment: its id tells. A key that is free was never taken, if the end of
  * the chain was looked at not long before the answer; a machine may sleep in between, so that is asked again then.
  *
+ * Returns what the store has, whose size is not that of the entry where it was packed on its way.
+ *
  * Throws ReplicaFencedError when another writer was there first, StoreError otherwise.
  */
 export async function uploadHead(
   context: UploadContext,
   entry: CacheEntry,
   signal?: AbortSignal,
-): Promise<string> {
-  const { clock, tail } = context;
-  const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
-  if (context.landed !== entry) {
-    await tail.require(entry.from, entry.to, signal);
-    const since = clock.stopwatch();
-    await send(context, entry, key, signal);
-    await tail.require(entry.from, entry.to, signal);
-    tail.confirm(since);
-    context.landed = entry;
-  }
+): Promise<StoredInfo> {
+  const { object } = context.landed?.entry === entry ? context.landed : await land(context, entry, signal);
   fault("upload:before-ack");
   await context.cache.ack(entry);
   fault("upload:after-ack");
-  return key;
+  return object;
 }
 
+async function land(
+  context: UploadContext,
+  entry: CacheEntry,
+  signal: AbortSignal | undefined,
+): Promise<NonNullable<UploadContext["landed"]>> {
+  const { clock, tail } = context;
+  const key = segmentKey(0, entry.from.txid + 1, entry.to.txid);
+  await tail.require(entry.from, entry.to, signal);
+  const since = clock.stopwatch();
+  const size = await send(context, entry, key, signal);
+  await tail.require(entry.from, entry.to, signal);
+  tail.confirm(since);
+  context.landed = { entry, object: { key, size } };
+  return context.landed;
+}
+
+/** Returns the bytes of what stands under the key then. */
 async function send(
   context: UploadContext,
   entry: CacheEntry,
   key: string,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<number> {
   const { store } = context;
   await ensureClaim(context, signal);
   const body = await bodyOf(context, entry, signal);
   fault("upload:before-put");
   try {
     await store.put(key, body, { ifNoneMatch: "*", ...(signal && { signal }) });
+    return "chunks" in body ? body.size : body.length;
   } catch (error) {
     if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
     const { requireOurs } = await loadUpkeep();
-    await requireOurs(context, entry, key, signal);
+    return requireOurs(context, entry, key, signal);
   }
 }
 

@@ -8,11 +8,7 @@ import { codecs, lineage } from "../format/objects.ts";
 import { Chain, TestClock } from "./chain.ts";
 
 function upload(task: HousekeepingTask, txid: number): void {
-  const from = { txid, id: "" };
-  task.uploaded(
-    { from, to: { txid: txid + 1, id: "" }, size: 100 } as Parameters<typeof task.uploaded>[0],
-    "",
-  );
+  task.uploaded({ txid, id: "" }, { key: "", size: 100 });
 }
 
 function taskOver(store: ObjectStore, clock: TestClock, compaction: boolean): HousekeepingTask {

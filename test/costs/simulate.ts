@@ -110,7 +110,7 @@ class Day {
     const key = segmentKey(0, from.txid + 1, to);
     await this.#store.put(key, bytes, { ifNoneMatch: "*" });
     this.#position = { txid: to, id };
-    this.#tasks.uploaded({ from, to: this.#position, size: bytes.length, time: this.#time }, key);
+    this.#tasks.uploaded(from, { key, size: bytes.length });
     if (snapshotEverySecs > 0 && this.#time - this.#snapshotAt >= snapshotEverySecs * 1000)
       await this.snapshot();
     await this.#tend();

@@ -37,10 +37,10 @@ async function bursts(config: Partial<SqliteReplicatorConfig> = {}) {
   await first.replicator.waitUntilUploaded();
   let row = 0;
   /** Writes, and has the WAL restarted. Returns the bytes that wait for upload since. */
-  const burst = ({ db, replicator }: typeof first): number => {
+  const burst = ({ db, replicator }: typeof first, size = BURST): number => {
     const before = replicator.status().pendingBytes;
     for (const end = row + 10; row < end; row++)
-      db.exec(`INSERT INTO t VALUES(${row}, hex(zeroblob(${BURST / 20})) || ${row})`);
+      db.exec(`INSERT INTO t VALUES(${row}, hex(zeroblob(${size / 20})) || ${row})`);
     db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     return replicator.status().pendingBytes - before;
   };
@@ -55,7 +55,7 @@ async function bursts(config: Partial<SqliteReplicatorConfig> = {}) {
     const restored = await restoredPages(sqlite3, memory, path, Number(db.selectValue("PRAGMA page_size")));
     expect(restored).toEqual(pageHashes(sqlite3, db));
   };
-  return { ...first, store, start, burst: () => burst(first), segments, expectRestored };
+  return { ...first, store, start, burst: (size?: number) => burst(first, size), segments, expectRestored };
 }
 
 const PACKED = BURST / 10;
@@ -114,6 +114,46 @@ test("an upload whose answer was lost is known again, packed as it is", async ()
   await expect.poll(() => replicator.status().lastError).not.toBeNull();
   store.offline = false;
   await uploaded;
+  await expectRestored(db);
+});
+
+test("what an upload says it sent, and others count by, is what the store has", async () => {
+  const { replicator, burst, store, segments } = await bursts();
+  const said: number[] = [];
+  replicator.addEventListener("upload", ({ detail }) => said.push(detail.size));
+  burst();
+  burst();
+  await replicator.waitUntilUploaded();
+  burst();
+  burst();
+  store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "after" : "pass");
+  const uploaded = replicator.waitUntilUploaded();
+  await expect.poll(() => replicator.status().lastError).not.toBeNull();
+  store.offline = false;
+  await uploaded;
+  expect(said).toEqual(await segments());
+});
+
+test("housekeeping knows what was packed on its way", async () => {
+  const { replicator, db, burst, store, expectRestored } = await bursts({ snapshotIntervalSecs: 0 });
+  const listed: string[] = [];
+  const made = async () => {
+    let count = 0;
+    for await (const _ of store.list("wal/1/")) count += 1;
+    return count;
+  };
+  store.fault = (method, key) => {
+    if (method === "list" && key === "wal/") listed.push(key);
+    return "pass";
+  };
+  for (let uploads = 0; uploads < 20; uploads += 2) {
+    burst(1000);
+    burst(3 * BURST);
+    await replicator.waitUntilUploaded();
+  }
+  await expect.poll(made).toBe(1);
+  expect(replicator.status().lastError).toBeNull();
+  expect(listed).toHaveLength(1);
   await expectRestored(db);
 });
 

@@ -43,8 +43,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: "an entry leaves the cache without being sent",
     file: "src/upload.ts",
-    text: "if (context.landed !== entry)",
-    instead: "if (context.landed === entry)",
+    text: "context.landed?.entry === entry ? context.landed : await land(context, entry, signal)",
+    instead: '{ object: { key: "", size: 0 } }',
   },
   {
     what: "a snapshot is published before the segments that lead to it",
