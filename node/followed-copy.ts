@@ -8,7 +8,7 @@ import { fault } from "../src/faults.ts";
 import type { CopyState, FollowedCopy } from "../src/follow-copy.ts";
 import { type CopyRecord, headerDigest, type RecordedState, readRecord, writeRecord } from "./copy-record.ts";
 import { errorCode } from "./errno.ts";
-import { acquireFileLock } from "./lock.ts";
+import { acquireFileLock, type FileLock } from "./lock.ts";
 import { FilePageStage } from "./page-stage.ts";
 import { beginsWithZeros, FileTarget } from "./restore-target.ts";
 import { installSharedNodeVfs } from "./vfs.ts";
@@ -39,7 +39,7 @@ export class FollowedCopyFile implements FollowedCopy {
   readonly #sqlite3: Sqlite3Static;
   readonly #vfs: string;
   readonly #folder: string;
-  readonly #lock: { release(): void };
+  readonly #lock: FileLock;
   /** Open while the copy is followed: to close a file gives up the locks that native SQLite has on it in this process. */
   #db: Database | null = null;
   #readPage: PreparedStatement | null = null;
@@ -68,7 +68,7 @@ export class FollowedCopyFile implements FollowedCopy {
     return join(this.#folder, "lock");
   }
 
-  #lockFolder(): { release(): void } {
+  #lockFolder(): FileLock {
     fs.mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     return acquireFileLock(this.#lockPath);
   }
@@ -250,7 +250,7 @@ export class FollowedCopyFile implements FollowedCopy {
     this.#readPage = null;
     this.#db?.close();
     this.#db = null;
-    if (!fs.existsSync(this.#recordPath)) this.#removeFolder();
+    if (this.#lock.stands() && !fs.existsSync(this.#recordPath)) this.#removeFolder();
     this.#lock.release();
   }
 

@@ -19,6 +19,13 @@ export interface DatabaseLock {
   release(): void;
 }
 
+/** A lock on a file that is there for this purpose only. */
+export interface FileLock {
+  /** Whether the file is still where it was, and what lies beside it ours: others may delete it, and take their own. */
+  stands(): boolean;
+  release(): void;
+}
+
 export interface LockOptions {
   /** Go on without a lock where the operating system's locks are not available. Then nothing keeps others out. */
   readonly unsafeNoLock?: boolean | undefined;
@@ -82,7 +89,7 @@ export function acquireConnectionLock(
  * @throws DatabaseInUseError this or another process holds it. @throws LockUnavailableError as above.
  * @throws NodeJS.ErrnoException the file cannot be opened for writing.
  */
-export function acquireFileLock(path: string, options: LockOptions = {}): { release(): void } {
+export function acquireFileLock(path: string, options: LockOptions = {}): FileLock {
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644);
   const key = fileKeyOf(fd);
   if (held.has(key)) {
@@ -102,7 +109,7 @@ export function acquireFileLock(path: string, options: LockOptions = {}): { rele
   } catch {
     // The id is a courtesy: a full disk must not keep anybody from working.
   }
-  return lock;
+  return { release: () => lock.release(), stands: () => names(path, key) };
 }
 
 function names(path: string, key: string): boolean {

@@ -352,6 +352,19 @@ describe("what cannot be followed", () => {
     await (await createFollower(writer.store, { dbPath: follower.path })).start();
   });
 
+  test("the folder of another follower, made anew as an error advises, stays when the first one ends", async () => {
+    const writer = await history(1);
+    const first = await createFollower(writer.store);
+    rmSync(`${first.path}-follow`, { recursive: true });
+    const second = await createFollower(writer.store, { dbPath: first.path });
+    await first.stop();
+    await expect(createFollower(writer.store, { dbPath: first.path })).rejects.toBeInstanceOf(
+      DatabaseInUseError,
+    );
+    await second.start();
+    expectSame(second.path, writer.db);
+  });
+
   test("a place where nothing can be written", async () => {
     const dbPath = join(temporaryFolder(), "copy.db");
     writeFileSync(`${dbPath}-follow`, "in the way");
