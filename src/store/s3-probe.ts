@@ -20,14 +20,37 @@ const RACERS = 8;
 /** Racers that must have got an answer. All of them need a better network than the rest of replication does. */
 const ANSWERS = 4;
 
+/** Milliseconds after which nobody races for the key any more: who created it ended before deleting it. */
+const LEFT_BEHIND_MS = 600_000;
+
+/** What a probe asks of the store, all of it about the probe key. */
+export interface ProbeRequests {
+  /** Puts it conditionally. */
+  create(): Promise<"created" | "refused" | "unsupported">;
+  remove(): Promise<void>;
+  /** Milliseconds since it was created; null where it is not there. */
+  age(): Promise<number | null>;
+}
+
 /**
- * `create` puts the probe key conditionally. Throws what it throws where that is no trouble of the moment, or most had
- * that: then nothing is known.
+ * Throws what `create` throws where that is no trouble of the moment, or most had that: then nothing is known. Where the key
+ * was left behind, a first race is lost by all and shows only that the condition is heeded; another is held without it,
+ * unless the credentials may not delete.
  */
-export async function probeConditionalCreate(
-  create: () => Promise<"created" | "refused" | "unsupported">,
-  remove: () => Promise<void>,
-): Promise<ConditionalCreate> {
+export async function probeConditionalCreate(requests: ProbeRequests): Promise<ConditionalCreate> {
+  const found = await race(requests);
+  if (found !== null) return found;
+  const age = await requests.age();
+  if (age === null || age < LEFT_BEHIND_MS) return "atomic";
+  const removed = await requests.remove().then(
+    () => true,
+    () => false,
+  );
+  return (removed ? await race(requests) : null) ?? "atomic";
+}
+
+/** Null: nobody won. It was there before, or created by one that races now or by a racer that got no answer. */
+async function race({ create, remove }: ProbeRequests): Promise<ConditionalCreate | null> {
   const outcomes: string[] = [];
   const failures: unknown[] = [];
   await Promise.all(
@@ -45,7 +68,6 @@ export async function probeConditionalCreate(
   if (lasting !== undefined) throw lasting;
   if (outcomes.length < ANSWERS) throw failures[0];
   if (outcomes.includes("unsupported")) return "unsupported";
-  // Nobody created it: it was there before, left by a probe that could not delete, by one that races now, or by a racer
-  // that got no answer. All others were refused, so the condition holds.
-  return created <= 1 ? "atomic" : "unreliable";
+  if (created > 1) return "unreliable";
+  return created === 1 ? "atomic" : null;
 }

@@ -179,7 +179,11 @@ export class S3Store implements ObjectStore {
         throw error;
       }
     };
-    return probeConditionalCreate(create, () => this.delete([PROBE_KEY]));
+    const age = async () => {
+      for await (const { key, age } of this.list(PROBE_KEY)) if (key === PROBE_KEY) return age;
+      return null;
+    };
+    return probeConditionalCreate({ create, remove: () => this.delete([PROBE_KEY]), age });
   }
 
   #target(key: string): S3ObjectInput {
