@@ -21,6 +21,7 @@ import {
 import { walk } from "./directory-list.ts";
 import { FileBody } from "./file-body.ts";
 import { alreadyThere, io, isErrno, isFolder, notFound, toStoreError } from "./store-errors.ts";
+import { writeFile } from "./write-file.ts";
 
 /** What the store asks of `node:fs/promises`; tests put failing ones here. */
 export type DirectoryFs = Pick<
@@ -35,8 +36,6 @@ const TEMP_FOLDER = ".sluice-tmp";
  * file gone when it finishes, and fails with a transient error.
  */
 const STALE_MS = 3_600_000;
-/** Bytes written between two looks at the signal. */
-const WRITE_BYTES = 1024 * 1024;
 /** Each round, another process must have removed the folder again between our making it and our using it. */
 const PUBLISH_ROUNDS = 100;
 /** What `link` says where the file system has no hard links. */
@@ -186,15 +185,7 @@ export class DirectoryStore implements ObjectStore {
     const temp = await this.#openTemp(key);
     try {
       try {
-        for await (const chunk of chunks) {
-          for (let at = 0; at < chunk.length; ) {
-            const length = Math.min(WRITE_BYTES, chunk.length - at);
-            const { bytesWritten } = await io(key, temp.handle.write(chunk, at, length));
-            signal?.throwIfAborted();
-            at += bytesWritten;
-          }
-        }
-        await io(key, temp.handle.sync());
+        await writeFile(temp.handle, key, chunks, signal);
       } finally {
         await io(key, temp.handle.close());
       }

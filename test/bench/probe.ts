@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** Peak resident memory of this process so far, bytes. */
 export function peakRss(): number {
@@ -41,4 +42,20 @@ export class StallProbe {
       peakRss: this.#rss,
     };
   }
+}
+
+/**
+ * What the machine itself does to an event loop: stalls of one that computes for 3 ms of every 4 and asks nothing of the
+ * system. Others on the processors, and a hypervisor, hold it up as they do anybody.
+ */
+export async function machineStalls(ms: number): Promise<{ longestMs: number; over16Ms: number }> {
+  const probe = new StallProbe();
+  const busy = setInterval(() => {
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+  }, 4);
+  await sleep(ms);
+  clearInterval(busy);
+  const { longestMs, over16Ms } = probe.end();
+  return { longestMs, over16Ms };
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SqliteReplicator } from "../../node/index.ts";
-import { memoryInUse, peakRss, StallProbe } from "./probe.ts";
+import { machineStalls, memoryInUse, peakRss, StallProbe } from "./probe.ts";
 import { commitRows, createDatabase, fillWithText, loadSqlite, randomNumbers } from "./workload.ts";
 
 export interface SnapshotResult {
@@ -11,6 +11,8 @@ export interface SnapshotResult {
   readonly nextLongestStallMs: number;
   /** Over 16 ms. */
   readonly stallsOverGoal: number;
+  /** Stalls of a loop that only computes, for as long as the snapshot took, behind it. */
+  readonly machine: { readonly longestMs: number; readonly over16Ms: number };
   /** Committed by the application meanwhile. */
   readonly commits: number;
 }
@@ -46,6 +48,7 @@ export async function measureSnapshot(
     ms,
     peakRss: peakRss(),
     rssBefore,
+    machine: await machineStalls(ms),
     longestStallMs: longestMs,
     nextLongestStallMs: nextLongestMs,
     stallsOverGoal: over16Ms,

@@ -283,6 +283,29 @@ describe("errors of the system", () => {
     expect(await keysOf(storeIn(directory))).toEqual(["key"]);
   });
 
+  test.each([1, 2, 3])(
+    "a sync that fails in the background fails the put, the %i. of three",
+    async (failing) => {
+      let syncs = 0;
+      const fs = fsWith({
+        async open(...args: Parameters<typeof nodeFs.open>) {
+          const handle = await nodeFs.open(...args);
+          const datasync = handle.datasync.bind(handle);
+          handle.datasync = () => (++syncs === failing ? Promise.reject(errno("EIO")) : datasync());
+          return handle;
+        },
+      });
+      const directory = freshDirectory();
+      const chunks = async function* () {
+        for (let i = 0; i < 3; i++) yield bytes(8 << 20);
+      };
+      await expectKind(storeIn(directory, fs).putStream("key", chunks()), "unavailable");
+      expect(syncs).toBe(failing);
+      expect(await keysOf(storeIn(directory))).toEqual([]);
+      expect(readdirSync(join(directory, ".sluice-tmp"))).toEqual([]);
+    },
+  );
+
   test("delete tries all and names the first that failed", async () => {
     const directory = freshDirectory();
     const store = storeIn(
