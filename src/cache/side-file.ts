@@ -32,10 +32,11 @@ export interface Mark {
 }
 
 /**
- * Blocks of the file: 8 bytes xxh64 over the rest, "SLUI", kind, serial (float64), bytes of the payload, 4 reserved, and
- * the payload. A mark has its place at the beginning, so that it can be made when the disk is full. The steps follow it:
- * parts of a segment, then JSON that says what they are. A step counts when that last block is whole and the serial is
- * one higher than before, so nothing that stood there earlier is taken for one.
+ * Blocks of the file: 8 bytes xxh64 over the rest, "SLUI", kind, serial (float64), bytes of the payload, try (random, 4
+ * bytes), and the payload. A mark has its place at the beginning, so that it can be made when the disk is full. The steps
+ * follow it: parts of a segment, then JSON that says what they are. A step counts when that last block is whole, the serial
+ * is one higher than before, and all its blocks are of one try: so nothing that stood there earlier is taken for one, nor
+ * for a part of one, where some of a try that was never synced reached the disk over one that failed.
  */
 const HEADER_SIZE = 32;
 const MAGIC = 0x49554c53;
@@ -72,9 +73,11 @@ export class SideFile {
     const steps: Step[] = [];
     let parts: Step["parts"][number][] = [];
     let expected: number | null = null;
+    let attempt: number | null = null;
     for (let at = LOG_START; ; ) {
       const block = this.#readBlock(at);
       if (block === null || block.serial !== (expected ?? block.serial)) break;
+      if (block.attempt !== (attempt ?? block.attempt)) break;
       const { serial, payload } = block;
       if (block.kind === KIND.part) parts.push({ offset: at + HEADER_SIZE, length: payload.length });
       else {
@@ -84,6 +87,7 @@ export class SideFile {
       at += HEADER_SIZE + payload.length;
       if (block.kind === KIND.step) this.#end = at;
       expected = block.kind === KIND.step ? serial + 1 : serial;
+      attempt = block.kind === KIND.step ? null : block.attempt;
     }
     // A process that ended before its sync leaves what only the operating system has: found, it is not durable yet.
     if (steps.length > 0 || mark !== null) this.#file.sync();
@@ -107,10 +111,17 @@ export class SideFile {
     if (this.#file.size() > KEPT_SIZE) this.#file.truncate(LOG_START);
   }
 
+  /** A step came to nothing: what it took of the disk is needed elsewhere. */
+  abandon(): void {
+    const kept = Math.max(this.#end, KEPT_SIZE);
+    if (this.#file.size() > kept) this.#file.truncate(kept);
+  }
+
   begin(serial: number): StepWriter {
+    const attempt = Math.floor(Math.random() * 2 ** 32);
     return new StepWriter(serial, this.#end, {
       write: (bytes, offset) => this.#file.write(bytes, offset),
-      block: (...parts) => this.#block(...parts),
+      block: (kind, payload) => this.#block(kind, serial, payload, attempt),
       finish: (end) => {
         this.#file.sync();
         this.#end = end;
@@ -138,20 +149,21 @@ export class SideFile {
     this.#file.close();
   }
 
-  #block(kind: number, serial: number, payload: Uint8Array): Uint8Array {
+  #block(kind: number, serial: number, payload: Uint8Array, attempt = 0): Uint8Array {
     const bytes = new Uint8Array(HEADER_SIZE + payload.length);
     const view = new DataView(bytes.buffer);
     view.setUint32(8, MAGIC, true);
     view.setUint32(12, kind, true);
     view.setFloat64(16, serial, true);
     view.setUint32(24, payload.length, true);
+    view.setUint32(28, attempt, true);
     bytes.set(payload, HEADER_SIZE);
     view.setBigUint64(0, this.#hash64(bytes.subarray(8)), true);
     return bytes;
   }
 
   /** Null where none stands, or not a whole one. */
-  #readBlock(at: number): { kind: number; serial: number; payload: Uint8Array } | null {
+  #readBlock(at: number): Block | null {
     const header = new Uint8Array(HEADER_SIZE);
     if (!this.#file.read(header, at)) return null;
     const view = new DataView(header.buffer);
@@ -163,14 +175,22 @@ export class SideFile {
     return {
       kind: view.getUint32(12, true),
       serial: view.getFloat64(16, true),
+      attempt: view.getUint32(28, true),
       payload: bytes.subarray(HEADER_SIZE),
     };
   }
 }
 
+interface Block {
+  readonly kind: number;
+  readonly serial: number;
+  readonly attempt: number;
+  readonly payload: Uint8Array;
+}
+
 interface StepHost {
   write(bytes: Uint8Array, offset: number): void;
-  block(kind: number, serial: number, payload: Uint8Array): Uint8Array;
+  block(kind: number, payload: Uint8Array): Uint8Array;
   finish(end: number): void;
 }
 
@@ -205,7 +225,7 @@ export class StepWriter {
   /** The rest and the closing block in one write. */
   commit(entry: CacheEntry | null, record: PositionRecord, replaced = 0): Step {
     const rest = this.#filled > 0 ? this.#takePart() : new Uint8Array(0);
-    const closing = this.#host.block(KIND.step, this.#serial, stringify({ entry, replaced, record }));
+    const closing = this.#host.block(KIND.step, stringify({ entry, replaced, record }));
     const bytes = new Uint8Array(rest.length + closing.length);
     bytes.set(rest);
     bytes.set(closing, rest.length);
@@ -216,7 +236,7 @@ export class StepWriter {
 
   #takePart(): Uint8Array {
     assert(this.#filled > 0, "a part holds something");
-    const block = this.#host.block(KIND.part, this.#serial, this.#part.subarray(0, this.#filled));
+    const block = this.#host.block(KIND.part, this.#part.subarray(0, this.#filled));
     this.#parts.push({ offset: this.#end + HEADER_SIZE, length: this.#filled });
     this.#filled = 0;
     return block;

@@ -97,10 +97,14 @@ export class StagedCache implements WriteCache {
     placeBehindHead(this.#entries, replaced);
     let writer: StepWriter | null = this.#begin();
     this.#appending = true;
-    const abort = () => {
+    const end = () => {
       if (writer !== null) this.#appending = false;
       writer = null;
       return undefined;
+    };
+    const abort = () => {
+      if (writer !== null) this.#giveRoomBack();
+      return end();
     };
     const attempt = (act: (open: StepWriter) => void) => {
       assert(writer !== null, "the segment is open");
@@ -125,9 +129,17 @@ export class StagedCache implements WriteCache {
           this.#noteStep({ ...open.commit(entry, position, replacing.length), replacing });
           this.#entries = next;
         });
-        return abort();
+        return end();
       },
     };
+  }
+
+  #giveRoomBack(): void {
+    try {
+      this.#side?.abandon();
+    } catch {
+      // The next step that finds nothing staged cuts the file.
+    }
   }
 
   savePosition(record: PositionRecord): undefined {

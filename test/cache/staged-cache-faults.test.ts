@@ -112,6 +112,41 @@ test("the rest of an earlier step does not complete one that was cut short", () 
   expect(new SideFile(new MemoryFile(disk), hash64).load().steps).toEqual([]);
 });
 
+test("what a try that failed has written is no part of the next, whatever of that one reached the disk", () => {
+  const disk = new MemoryDisk();
+  const file = new SideFile(new MemoryFile(disk), hash64);
+  file.load();
+  const part = 256 * 1024;
+  const size = part + 1000;
+  file.begin(1).write(new Uint8Array(size).fill(1));
+  const failed = disk.bytes.slice();
+  const next = file.begin(1);
+  next.write(new Uint8Array(size).fill(2));
+  next.commit({ ...entryOf(0, 1), size }, record(1));
+  expect(new SideFile(new MemoryFile(disk), hash64).load().steps).toHaveLength(1);
+  // Power fails before the sync returned: of the writes before it only the last was done.
+  disk.bytes.set(failed.subarray(0, 1024 + 32 + part));
+  expect(new SideFile(new MemoryFile(disk), hash64).load().steps).toEqual([]);
+});
+
+test("a step that found no room gives back what it took of it", async () => {
+  const disk = new MemoryDisk();
+  const { queue, cache } = await open(storage(), disk);
+  queue.fails = () => true;
+  await append(cache, 0, 1);
+  disk.capacity = 20 << 20;
+  const segment = cache.append();
+  expect(() => {
+    for (;;) segment.write(new Uint8Array(1 << 20));
+  }).toThrow("no room");
+  expect(disk.bytes.length).toBeLessThan(5 << 20);
+  await append(cache, 1, 2);
+  queue.fails = () => false;
+  await expectObject(cache, entryOf(0, 1));
+  await expectObject(cache, entryOf(1, 2));
+  await cache.close();
+});
+
 test("a step that a process wrote and did not live to sync is durable once it was found", () => {
   const disk = new MemoryDisk();
   const dying = new MemoryFile(disk);
