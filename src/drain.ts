@@ -11,6 +11,13 @@ import { WalDamagedError, type WalReader } from "./wal/wal-reader.ts";
 /** Bytes of pages that a gate reads at once. */
 const GATE_READS = 8 << 20;
 
+/**
+ * Bytes at the most that a segment takes beside a page: its frame's header, its place in the index, and its share of the
+ * block's; and beside all of them, its header and trailer.
+ */
+const BESIDE_PAGE = 64;
+const BESIDE_PAGES = 4096;
+
 /** What a drain reads from and writes to. */
 export interface DrainContext {
   readonly capture: Capture;
@@ -23,8 +30,8 @@ export interface DrainContext {
   readonly record: PositionRecord;
   readonly now: () => number;
   /**
-   * For the gate, which holds everything up: bytes of pages up to which they are stored as they are, to be packed before
-   * they go up. Null for the loop.
+   * For the gate, which holds everything up: bytes of a segment up to which its pages are stored as they are, to be packed
+   * before they go up. Null for the loop.
    */
   readonly storeUpTo: number | null;
 }
@@ -58,7 +65,8 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
       throw new WalDamagedError(0);
     append = context.cache.append();
     const pages = context.capture.pages(span);
-    const stored = pages.pgnos.length * span.to.pageSize <= (context.storeUpTo ?? 0);
+    const storedSize = pages.pgnos.length * (span.to.pageSize + BESIDE_PAGE) + BESIDE_PAGES;
+    const stored = storedSize <= (context.storeUpTo ?? 0);
     const level = stored ? null : zstdLevel;
     const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, level);
     append.write(encoder.start());

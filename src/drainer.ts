@@ -22,7 +22,7 @@ export interface DrainerOptions {
   readonly onCached: (entry: CacheEntry) => void;
 }
 
-/** Bytes of pages that a gate stores as they are, at the most: to be packed in memory before they go up. */
+/** Bytes of a segment that a gate stores as it is, at the most: to be packed in memory before it goes up. */
 const STORE_MOST = 32 << 20;
 
 /** A cached position that somebody names. */
@@ -130,7 +130,7 @@ export class Drainer {
   }
 
   /**
-   * Bytes of pages that the cache may take as they are. None where it is empty: what is its head stays as it is for as long
+   * Bytes that the cache may take of pages as they are. None where it is empty: what is its head stays as it is for as long
    * as the store cannot be reached, and all others are merged when room gets scarce.
    */
   #room(): number {

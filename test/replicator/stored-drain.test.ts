@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { MemoryStore, type SqliteReplicatorConfig } from "../../node/index.ts";
+import { native } from "../node/vfs-fixture.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import {
   pageHashes,
@@ -16,11 +17,15 @@ import { smallDisk } from "./small-disk.ts";
 const BURST = 1_000_000;
 
 /** A database whose application does not let anything else run: the gate drains, and nothing goes up meanwhile. */
-async function bursts(config: Partial<SqliteReplicatorConfig> = {}) {
+async function bursts({
+  pageSize = 4096,
+  ...config
+}: Partial<SqliteReplicatorConfig> & { pageSize?: number } = {}) {
   const sqlite3 = await quietModule();
   const memory = new MemoryStore();
   const store = new FaultyStore(memory);
   const dbPath = join(temporaryFolder(), "data.db");
+  native(dbPath, `PRAGMA page_size=${pageSize}; CREATE TABLE other(a)`);
   const start = async () => {
     const session = await quietReplicator({ dbPath, replica: store, sqlite3, ...config });
     await session.replicator.start();
@@ -88,6 +93,20 @@ test("no more is stored than the cache may hold", async () => {
   expect(stored).toEqual([false, true, true, false]);
   await replicator.waitUntilUploaded();
   expect(await segments()).toHaveLength(4);
+  await expectRestored(db);
+});
+
+test("small pages take their frames' room beside: nothing is given up for what was stored", async () => {
+  const { replicator, db, burst, expectRestored } = await bursts({
+    maxCacheSize: 2.5 * BURST,
+    pageSize: 512,
+  });
+  const given: unknown[] = [];
+  replicator.addEventListener("cache-overflow", ({ detail }) => given.push(detail));
+  burst(1000);
+  burst(2.44 * BURST);
+  await replicator.waitUntilUploaded();
+  expect(given).toEqual([]);
   await expectRestored(db);
 });
 
