@@ -21,6 +21,7 @@ import {
 import { walk } from "./directory-list.ts";
 import { FileBody } from "./file-body.ts";
 import { alreadyThere, io, isErrno, isFolder, notFound, toStoreError } from "./store-errors.ts";
+import { StoreFolders } from "./store-folders.ts";
 import { writeFile } from "./write-file.ts";
 
 /** What the store asks of `node:fs/promises`; tests put failing ones here. */
@@ -36,8 +37,6 @@ const TEMP_FOLDER = ".sluice-tmp";
  * file gone when it finishes, and fails with a transient error.
  */
 const STALE_MS = 3_600_000;
-/** Each round, another process must have removed the folder again between our making it and our using it. */
-const PUBLISH_ROUNDS = 100;
 /** What `link` says where the file system has no hard links. */
 const NO_HARD_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"];
 
@@ -55,8 +54,7 @@ export class DirectoryStore implements ObjectStore {
   readonly #root: string;
   readonly #temp: string;
   readonly #fs: DirectoryFs;
-  /** Folders whose place in their parents this instance has made durable. */
-  readonly #durable = new Set<string>();
+  readonly #folders: StoreFolders;
   #dropped: Promise<void> | undefined;
   #capabilities: StoreCapabilities | undefined;
 
@@ -66,6 +64,7 @@ export class DirectoryStore implements ObjectStore {
     this.#temp = join(this.#root, TEMP_FOLDER);
     this.url = pathToFileURL(this.#root).href;
     this.#fs = fs;
+    this.#folders = new StoreFolders(this.#root, fs);
   }
 
   async put(key: string, body: PutBody, options: PutOptions = {}): Promise<void> {
@@ -144,7 +143,10 @@ export class DirectoryStore implements ObjectStore {
         failure ??= toStoreError(key, error);
       }
     }
-    for (const [folder, key] of folders) await this.#prune(folder, key);
+    for (const [folder, key] of folders) {
+      // The last folder is gone perhaps: then so is ours. It is made again when needed.
+      if (await this.#folders.prune(key, folder)) await this.#fs.rmdir(this.#temp).catch(() => undefined);
+    }
     if (failure !== undefined) throw failure;
   }
 
@@ -198,7 +200,7 @@ export class DirectoryStore implements ObjectStore {
 
   async #openTemp(key: string): Promise<{ handle: nodeFs.FileHandle; path: string }> {
     const path = join(this.#temp, randomUUID());
-    const handle = await this.#inFolder(key, this.#temp, () => this.#fs.open(path, "wx"));
+    const handle = await this.#folders.within(key, this.#temp, () => this.#fs.open(path, "wx"));
     this.#dropped ??= this.#dropStale(path).catch(() => undefined);
     await this.#dropped;
     return { handle, path };
@@ -216,7 +218,7 @@ export class DirectoryStore implements ObjectStore {
 
   async #publish(key: string, temp: string, path: string, create: boolean): Promise<void> {
     const folder = dirname(path);
-    await this.#inFolder(key, folder, async () => {
+    await this.#folders.within(key, folder, async () => {
       // A missing folder can be made again, a missing temporary file cannot.
       await this.#fs.stat(temp).catch((error: unknown) => {
         throw new StoreError(
@@ -228,11 +230,7 @@ export class DirectoryStore implements ObjectStore {
       });
       await (create ? this.#create(key, temp, path) : this.#fs.rename(temp, path));
     });
-    await this.#syncFolder(key, folder);
-    if (this.#durable.has(folder)) return;
-    // Another process may have made these folders and not yet synced them.
-    for (let at = folder; at !== this.#root; at = dirname(at)) await this.#syncFolder(key, dirname(at));
-    this.#durable.add(folder);
+    await this.#folders.makeDurable(key, folder);
   }
 
   async #create(key: string, temp: string, path: string): Promise<void> {
@@ -247,66 +245,6 @@ export class DirectoryStore implements ObjectStore {
       // As `capabilities` says: a check, then a put.
       if (await this.#exists(key, path)) throw alreadyThere(key);
       await this.#fs.rename(temp, path);
-    }
-  }
-
-  /** Does what needs `folder`; makes the folder where it is missing, also when a delete takes it away in between. */
-  async #inFolder<T>(key: string, folder: string, act: () => Promise<T>): Promise<T> {
-    for (let round = 0; round < PUBLISH_ROUNDS; round++) {
-      try {
-        return await act();
-      } catch (error) {
-        if (!isErrno(error, "ENOENT")) throw toStoreError(key, error);
-      }
-      await this.#makeFolder(key, folder);
-    }
-    throw new StoreError("unavailable", `${folder} is removed as often as it is made`, { key });
-  }
-
-  async #makeFolder(key: string, folder: string): Promise<void> {
-    let first: string | undefined;
-    try {
-      first = await this.#fs.mkdir(folder, { recursive: true });
-    } catch (error) {
-      if (isErrno(error, "ENOENT")) return;
-      throw toStoreError(key, error);
-    }
-    if (first === undefined) return;
-    for (let at = folder; ; at = dirname(at)) {
-      await this.#syncFolder(key, dirname(at));
-      if (at === first || at === dirname(at)) return;
-    }
-  }
-
-  /** Removes `folder` and those above it while they are empty, and makes that durable. */
-  async #prune(folder: string, key: string): Promise<void> {
-    let at = folder;
-    while (at !== this.#root) {
-      this.#durable.delete(at);
-      try {
-        await this.#fs.rmdir(at);
-      } catch {
-        break;
-      }
-      at = dirname(at);
-    }
-    // The last folder is gone perhaps: then so is ours. It is made again when needed.
-    if (at === this.#root) await this.#fs.rmdir(this.#temp).catch(() => undefined);
-    await this.#syncFolder(key, at);
-  }
-
-  /** A folder that is gone needs no sync: whoever needs it makes it again. Windows cannot sync folders. */
-  async #syncFolder(key: string, folder: string): Promise<void> {
-    if (process.platform === "win32") return;
-    try {
-      const handle = await this.#fs.open(folder, "r");
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-    } catch (error) {
-      if (!isErrno(error, "ENOENT")) throw toStoreError(key, error);
     }
   }
 
