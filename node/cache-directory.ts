@@ -21,6 +21,7 @@ export type CacheFs = Pick<
   | "renameSync"
   | "unlinkSync"
   | "readdirSync"
+  | "statfsSync"
 >;
 
 /** A temporary file being written. */
@@ -73,6 +74,16 @@ export class CacheDirectory {
     this.#sequence = contents.sequence;
     this.#permit = contents.permit;
     return contents;
+  }
+
+  /** Bytes; Infinity where the file system does not say. */
+  free(): number {
+    try {
+      const { bavail, bsize } = this.#fs.statfsSync(this.#path);
+      return bavail * bsize;
+    } catch {
+      return Number.POSITIVE_INFINITY;
+    }
   }
 
   close(): void {

@@ -149,6 +149,10 @@ export class FsWriteCache implements WriteCache {
     for (const placed of dropped) this.#shrinkPosition(placed);
   }
 
+  free(): number {
+    return this.#directory.free();
+  }
+
   async close(): Promise<void> {
     await this.#acking?.catch(() => undefined);
     this.#loaded = false;

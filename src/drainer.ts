@@ -25,6 +25,12 @@ export interface DrainerOptions {
 /** Bytes of a segment that a gate stores as it is, at the most: to be packed in memory before it goes up. */
 const STORE_MOST = 32 << 20;
 
+/**
+ * Of what the disk has free, as much may be taken for what is much smaller packed: the checkpoint that follows may need as
+ * much again for the main file, and without it the WAL has no room to grow.
+ */
+const STORE_OF_FREE = 1 / 4;
+
 /** A cached position that somebody names. */
 export interface Pin {
   readonly txid: number;
@@ -105,7 +111,7 @@ export class Drainer {
     return true;
   }
 
-  /** False where nothing is to be drained. What the disk has no room for as it is may fit in packed. */
+  /** False where nothing is to be drained. What the disk has no room for as it is, although it seemed so, may fit in packed. */
   #runNow(fingerprint: string | null): boolean {
     const room = this.#room();
     const steps = this.#begin(fingerprint, room);
@@ -137,7 +143,8 @@ export class Drainer {
     const { cache, maxCacheSize } = this.#options;
     const entries = cache.entries();
     if (entries.length === 0) return 0;
-    return Math.min(STORE_MOST, maxCacheSize - bytesOf(entries));
+    const free = cache.free?.() ?? Number.POSITIVE_INFINITY;
+    return Math.min(STORE_MOST, maxCacheSize - bytesOf(entries), free * STORE_OF_FREE);
   }
 
   #begin(fingerprint: string | null, storeUpTo: number | null): Steps<void> | null {

@@ -63,6 +63,9 @@ export interface WriteCache extends SegmentQueue {
   append(replacing?: readonly CacheEntry[]): CacheAppend;
   savePosition(record: PositionRecord): undefined;
   markResync(reason: string): undefined;
+
+  /** Bytes that are free where it writes; no such method where nobody can say at once. */
+  free?(): number;
 }
 
 export type Awaitable = undefined | Promise<void>;
