@@ -4,13 +4,32 @@ import type { DbCalls } from "./db.worker.ts";
 import { rebuildError, sent } from "./page-store.ts";
 import { Remote } from "./remote.ts";
 
+/** Milliseconds: less than a test has, so that a call without an answer says which it was. */
+const ANSWER_MS = 50_000;
+
 /** The page's side of db.worker.ts. */
 export class DbWorker {
   readonly worker = new Worker(new URL("./db.worker.ts", import.meta.url), { type: "module" });
   readonly #remote = new Remote(this.worker, null, rebuildError);
 
-  call(name: keyof DbCalls, ...args: unknown[]): Promise<unknown> {
-    return this.#remote.call(name, ...args);
+  #ended = false;
+
+  async call(name: keyof DbCalls, ...args: unknown[]): Promise<unknown> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => {
+        if (!this.#ended) void this.#explain(name).then(reject);
+      }, ANSWER_MS);
+    });
+    return Promise.race([this.#remote.call(name, ...args), late]).finally(() => clearTimeout(timer));
+  }
+
+  async #explain(name: string): Promise<Error> {
+    const status = this.#remote.call("status").then(JSON.stringify, String);
+    const silence = new Promise((resolve) => setTimeout(resolve, 1000, "it does not answer anything"));
+    return new Error(
+      `the worker has not answered ${name} in ${ANSWER_MS} ms: ${await Promise.race([status, silence])}`,
+    );
   }
 
   create(
@@ -51,6 +70,7 @@ export class DbWorker {
 
   /** As a crash would: nothing is closed. */
   end(): void {
+    this.#ended = true;
     this.worker.terminate();
   }
 }
