@@ -223,7 +223,7 @@ export class Drainer {
     this.#options.capture.giveUp(reason);
   }
 
-  /** Merges the backlog, unless a gate needs the cache before it is done. Returns whether it did. */
+  /** Merges the backlog, unless a gate needs the cache before it is done. Returns whether fewer wait than before. */
   async merge(): Promise<boolean> {
     const { mergeBacklog } = await loadUpkeep();
     if (this.busy) return false;

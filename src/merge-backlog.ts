@@ -1,4 +1,4 @@
-import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import type { CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { openObject } from "./format/decode.ts";
@@ -23,7 +23,8 @@ export interface BacklogContext {
 /**
  * Merges the newest entries of the cache, the tail among them, since a merged segment has an id of its own and nothing
  * may continue the old one. The head stays: its upload may be under way. Hands over the record saved with the merged entry
- * in the step that saves it. Returns false when there was nothing to merge, or it was interrupted.
+ * in the step that saves it. Returns whether fewer wait, by this or by uploads that went on meanwhile and overtook it; false
+ * when there was nothing to merge, or it was interrupted.
  */
 export async function mergeBacklog(
   context: BacklogContext,
@@ -36,13 +37,18 @@ export async function mergeBacklog(
     .slice(1)
     .filter(({ from }) => from.txid >= keepUpTo)
     .slice(-MERGE_AT_ONCE);
-  if (entries.length < 2) return false;
-  const segments = await Promise.all(entries.map((entry) => openEntry(cache, entry, codecs)));
-  if (interruption.given) return false;
-  const { from } = segments[0]!;
-  const last = segments.at(-1)!.header;
-  const append = interruption.watch(cache.append(entries));
+  const [first] = entries;
+  if (first === undefined || entries.length < 2) return false;
+  // What has become the head must stay as it is, and what has left cannot be read.
+  const overtaken = () => cache.entries().indexOf(first) < 1;
+  let append: CacheAppend | null = null;
   try {
+    const segments = await Promise.all(entries.map((entry) => openEntry(cache, entry, codecs)));
+    if (interruption.given) return false;
+    if (overtaken()) return true;
+    const { from } = segments[0]!;
+    const last = segments.at(-1)!.header;
+    append = interruption.watch(cache.append(entries));
     const header: ObjectHeader = {
       ...last,
       format: formatVersion,
@@ -57,17 +63,17 @@ export async function mergeBacklog(
     const to = { txid: last.to.txid, id };
     const next = { ...record, cached: to };
     fault("merge:before-commit");
-    // Uploads went on meanwhile; what has become the head must stay as it is.
-    if (cache.entries()[0] === entries[0] || !cache.entries().includes(entries[0]!)) {
+    if (overtaken()) {
       append.abort();
-      return false;
+      return !interruption.given;
     }
-    append.commit({ from: from!, to, size, time: entries[0]!.time }, next);
+    append.commit({ from: from!, to, size, time: first.time }, next);
     adopt(next);
     return true;
   } catch (error) {
-    append.abort();
+    append?.abort();
     if (interruption.given) return false;
+    if (overtaken()) return true;
     throw error;
   }
 }
