@@ -53,13 +53,14 @@ export type Steps<T> = Generator<undefined, T, void>;
  *  3. encode them as one segment behind the last cached position;
  *  4. append it together with the new position, in one durable step;
  *  5. let the gate know.
- * On any failure the span is given back and nothing has changed.
+ * On any failure the span is given back and nothing has changed. Each sync is a step of its own: it takes as long as the disk.
  */
 export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: string | null): Steps<Drained> {
   let append: CacheAppend | null = null;
   try {
     fault("drain:begin");
     context.wal.sync();
+    yield undefined;
     const wal = context.wal.header();
     if (!wal || wal.salt1 !== span.to.wal!.salt1 || wal.salt2 !== span.to.wal!.salt2)
       throw new WalDamagedError(0);
@@ -73,6 +74,7 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
     yield* writePages(context, pages, wal, encoder, append);
     const { chunk, id, size } = encoder.finish();
     append.write(chunk);
+    yield undefined;
     const to = { txid: span.to.txid, id };
     const record = nextRecord(context.record, span, to, fingerprint);
     fault("drain:before-commit");
