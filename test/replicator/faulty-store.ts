@@ -19,6 +19,8 @@ export class FaultyStore implements ObjectStore {
   readonly url = "faulty:";
   requests = 0;
   fault: (method: string, key: string) => Fault = () => "pass";
+  /** What others do before a request gets there. */
+  meanwhile: (method: string, key: string) => Promise<void> = async () => {};
   readonly #store: ObjectStore;
   #beforeStream = async (): Promise<void> => {};
 
@@ -38,6 +40,7 @@ export class FaultyStore implements ObjectStore {
     this.requests += 1;
     const fault = this.fault(method, key);
     if (fault === "before") throw new StoreError("network", `${method} ${key}: cut`, { key });
+    await this.meanwhile(method, key);
     const result = await request();
     if (fault === "after") throw new StoreError("network", `${method} ${key}: answer lost`, { key });
     return result;

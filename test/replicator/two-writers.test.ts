@@ -1,6 +1,6 @@
 import { copyFileSync, cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import {
   LocalDatabaseError,
   MemoryStore,
@@ -10,7 +10,10 @@ import {
   type SqliteReplicatorConfig,
   UnknownLocalHistoryError,
 } from "../../node/index.ts";
+import { armFaults } from "../../src/faults.ts";
 import { native } from "../node/vfs-fixture.ts";
+import { objectsOf } from "../suites/unknown-history.ts";
+import { FaultyStore } from "./faulty-store.ts";
 import { createTable, insert, next, rows, useReplicators } from "./fixture.ts";
 
 const use = useReplicators();
@@ -120,6 +123,52 @@ describe("two writers on one replica", () => {
     expect(rows(remote.db)).toEqual(["common", "by b"]);
     remote.db.close();
   });
+
+  // With one transaction of the other's the backlog ends beyond the replica, where nothing tells of another writer.
+  test.each(["cache:before-ack-sync", "adopt:before-record"])(
+    "adopt-local that ends at %s does not go on behind what was never uploaded",
+    async (point) => {
+      const folder = use.folder();
+      const store = new MemoryStore();
+      const reached = new FaultyStore(store);
+      const a = await started(join(folder, "a.db"), reached, { stopTimeoutMs: 0 });
+      insert(a.db, "common");
+      await a.replicator.flush();
+      await a.replicator.snapshot();
+      reached.offline = true;
+      for (const text of ["a 1", "a 2", "a 3"]) {
+        const cached = next(a.replicator, "wal");
+        insert(a.db, text);
+        await cached;
+      }
+      a.db.close();
+      await a.replicator.stop();
+      const b = await started(join(folder, "b.db"), store);
+      insert(b.db, "by b");
+      b.db.close();
+      await b.replicator.stop();
+      const before = await objectsOf(store);
+
+      const dying = await use.create(join(folder, "a.db"), store, { onUnknownLocal: "adopt-local" });
+      onTestFinished(() => armFaults(null));
+      armFaults((passed) => {
+        if (passed === point) throw new Error("the process ends");
+      });
+      await expect(dying.start()).rejects.toThrow("the process ends");
+      armFaults(null);
+      await dying.stop();
+
+      const undecided = await use.create(join(folder, "a.db"), store);
+      await undecided.start();
+      await expect(undecided.flush()).rejects.toBeInstanceOf(ReplicaFencedError);
+      await undecided.stop();
+      expect(await objectsOf(store)).toEqual(before);
+      const decided = await started(join(folder, "a.db"), store, { onUnknownLocal: "adopt-local" });
+      await decided.replicator.waitUntilUploaded();
+      decided.db.close();
+      expect(await contents(join(folder, "c.db"), store)).toEqual(["common", "a 1", "a 2", "a 3"]);
+    },
+  );
 
   test("of ten that begin at once on an empty prefix, one claims it", async () => {
     const folder = use.folder();
