@@ -6,7 +6,6 @@ import { indexPayloadSize } from "./format/index-table.ts";
 import { maxLevel, segmentKey } from "./format/keys.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { samePosition } from "./format/position.ts";
-import { decodeTrailer, trailerFrameSize } from "./format/trailer.ts";
 import { mergeSegments } from "./merge.ts";
 import {
   type Facts,
@@ -19,8 +18,8 @@ import {
 } from "./plan-compaction.ts";
 import type { Clock } from "./platform.ts";
 import { prefetch } from "./prefetch.ts";
-import { findObject, openStored, type SegmentInfo } from "./replica.ts";
-import { collect, type ObjectInfo, type ObjectStore } from "./store/object-store.ts";
+import { findObject, openStored, readIndexSize, type SegmentInfo } from "./replica.ts";
+import type { ObjectInfo, ObjectStore } from "./store/object-store.ts";
 
 /**
  * Bytes that the indexes of a group's objects may have together, so that a merge fits into memory whatever their size: a
@@ -168,20 +167,14 @@ export class Compactor {
   ): Promise<readonly [SegmentInfo, ObjectReader | "too-large" | CorruptObjectError]> {
     const { store, codecs, signal } = this.#context;
     try {
-      if (info.size > INDEX_LIMIT && (await this.#indexSize(info)) > INDEX_LIMIT) return [info, "too-large"];
+      // Reading a large index would need the memory that this is to spare.
+      const large = info.size > INDEX_LIMIT && (await readIndexSize(store, info, signal)) > INDEX_LIMIT;
+      if (large) return [info, "too-large"];
       return [info, await openStored(store, info, codecs, signal)];
     } catch (error) {
       if (error instanceof CorruptObjectError) return [info, error];
       throw error;
     }
-  }
-
-  /** By the trailer alone: reading a large index would need the memory that this is to spare. */
-  async #indexSize({ key, size }: SegmentInfo): Promise<number> {
-    const { store, signal } = this.#context;
-    const range = { offset: size - trailerFrameSize, length: trailerFrameSize };
-    const { body } = await store.get(key, { range, ...(signal && { signal }) });
-    return decodeTrailer(await collect(body, trailerFrameSize), size, 0, key).indexLength;
   }
 
   /** Creates the object, or finds that it is there. Returns its size. Throws BrokenReplicaError where another stands there. */

@@ -5,6 +5,7 @@ import { type ObjectSource, openHeader, openObject } from "./format/decode.ts";
 import type { ObjectHeader } from "./format/header.ts";
 import { lineageKey, parseKey, snapshotPrefix } from "./format/keys.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
+import { decodeTrailer, trailerFrameSize } from "./format/trailer.ts";
 import { collect } from "./store/collect.ts";
 import type { ObjectInfo, ObjectStore } from "./store/object-store.ts";
 
@@ -103,6 +104,19 @@ export function readStoredHeader(
   signal?: AbortSignal,
 ): Promise<ObjectHeader> {
   return openHeader(storedSource(store, info, signal));
+}
+
+/** Bytes of the index of an object of a replica, which is not read: two small requests. Throws as `openStored` does. */
+export async function readIndexSize(
+  store: ObjectStore,
+  info: StoredInfo,
+  signal?: AbortSignal,
+): Promise<number> {
+  const source = storedSource(store, info, signal);
+  // Tells whether it is another version by now, which need not have what is read then.
+  await openHeader(source);
+  const trailer = await source.read(info.size - trailerFrameSize, trailerFrameSize);
+  return decodeTrailer(trailer, info.size, 0, info.key).indexLength;
 }
 
 function storedSource(

@@ -135,11 +135,17 @@ export class ObjectBytes {
   static async fetch(source: ObjectSource): Promise<ObjectBytes> {
     const offsets = source.size <= smallObject ? [0] : [0, source.size - tailSize];
     const lengths = source.size <= smallObject ? [source.size] : [headSize, tailSize];
-    const parts = offsets.map(async (offset, i) => ({
+    const reading = offsets.map(async (offset, i) => ({
       offset,
       bytes: await readExactly(source, offset, lengths[i]!),
     }));
-    return new ObjectBytes(source, await Promise.all(parts));
+    const ends = await Promise.allSettled(reading);
+    const parts = ends.map((end) => {
+      // What the first says counts: of an object that is shorter by now there may be no such end.
+      if (end.status === "rejected") throw end.reason;
+      return end.value;
+    });
+    return new ObjectBytes(source, parts);
   }
 
   static async fetchHead(source: ObjectSource): Promise<ObjectBytes> {

@@ -162,3 +162,18 @@ test("a step that a process wrote and did not live to sync is durable once it wa
   disk.bytes = disk.synced;
   expect(new SideFile(new MemoryFile(disk), hash64).load()).toEqual(found);
 });
+
+test("so is a mark alone, which may be all that says that commits are missing", () => {
+  const disk = new MemoryDisk();
+  const dying = new MemoryFile(disk);
+  const file = new SideFile(dying, hash64);
+  file.load();
+  dying.sync = () => {
+    throw new Error("the process ends");
+  };
+  expect(() => file.mark({ serial: 0, reason: "why" })).toThrow();
+  const found = new SideFile(new MemoryFile(disk), hash64).load();
+  expect(found.mark).toEqual({ serial: 0, reason: "why" });
+  disk.bytes = disk.synced;
+  expect(new SideFile(new MemoryFile(disk), hash64).load()).toEqual(found);
+});

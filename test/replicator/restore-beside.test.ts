@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type GetOptions, type GetResult, type MemoryStore, StoreError } from "../../node/index.ts";
+import { type GetOptions, type GetResult, MemoryStore, StoreError } from "../../node/index.ts";
 import { choosePlan } from "../../src/choose-plan.ts";
-import { listReplica, openStored } from "../../src/replica.ts";
-import { codecs } from "../format/objects.ts";
+import { segmentKey } from "../../src/format/keys.ts";
+import { listReplica, openStored, readIndexSize } from "../../src/replica.ts";
+import { codecs, encodeObject, segmentHeader, somePages } from "../format/objects.ts";
 import { seed } from "../seed.ts";
 import { Random } from "./random.ts";
 import { infoOf, PAGE_SIZE, restoreState, type Segment, SyntheticReplica } from "./synthetic-replica.ts";
@@ -78,6 +79,20 @@ async function countGets(replica: SyntheticReplica): Promise<number> {
   await restoreState(store, "latest");
   return store.gets.length;
 }
+
+test.each([2000, 300_000, 3_000_000])(
+  "an object of %i bytes that became shorter is another by now",
+  async (listed) => {
+    const store = new MemoryStore();
+    const { bytes } = encodeObject(segmentHeader(512, 3), somePages(512, [2, 3]));
+    const key = segmentKey(0, 8, 9);
+    await store.put(key, bytes);
+    const changed = { kind: "precondition-failed" };
+    await expect(openStored(store, { key, size: listed }, codecs)).rejects.toMatchObject(changed);
+    await expect(readIndexSize(store, { key, size: listed })).rejects.toMatchObject(changed);
+    expect(await readIndexSize(store, { key, size: bytes.length })).toBeGreaterThan(0);
+  },
+);
 
 describe("while a restore reads", () => {
   test("level 0 is merged and deleted, at each request: the same state, from what is there then", async () => {

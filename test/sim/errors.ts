@@ -8,6 +8,7 @@ import {
   UnknownLocalHistoryError,
 } from "../../src/errors.ts";
 import type { Machine } from "./machine.ts";
+import { DiskFullError } from "./platform.ts";
 import { Crash, Violation } from "./world.ts";
 
 const SQLITE_BUSY = 5;
@@ -22,18 +23,18 @@ export function judge(machine: Machine, error: unknown): void {
 }
 
 function isEarned(machine: Machine, error: unknown): boolean {
-  const { scenario, chain, excused, robbed, world } = machine;
-  if (error instanceof StoreError) return true;
-  // One that calls the cache damaged is earned only where a part of it was taken away.
-  if (error instanceof CacheError) return robbed || !/is damaged/.test(error.message);
-  if (error instanceof StateError) return true;
+  const { backend, queue, scenario, chain, excused, robbed, world } = machine;
+  if (error instanceof StoreError) return backend.caused(error);
+  if (error instanceof CacheError)
+    return queue.caused(error) || error.cause instanceof DiskFullError || (robbed && isDamage(error));
+  if (error instanceof StateError) return machine.stopping || machine.resyncing;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;
   // The backlog was dropped, and that could not be recorded.
   if (error instanceof BrokenReplicaError && /what was uploaded ended at/.test(error.message))
     return scenario.fullDisks || scenario.queueTrouble > 0;
-  // Another writer went on, and compaction over where this one stands, before it has heard of it.
-  if (error instanceof BrokenReplicaError && /leads to transaction/.test(error.message))
+  // Another writer went on, and compaction or retention over where this one stands, before it has heard of it.
+  if (error instanceof BrokenReplicaError && /leads to transaction|has a gap/.test(error.message))
     return excused && (chain.tail?.txid ?? 0) > (machine.watch.record?.cached.txid ?? 0);
   // Claimed, and nothing uploaded yet: by another machine, or by this one before it lost its disk.
   if (error instanceof BrokenReplicaError) return excused && machine.begun <= chain.restorableSince;
@@ -44,6 +45,11 @@ function isEarned(machine: Machine, error: unknown): boolean {
   // Another connection holds a transaction open.
   if (sqliteCode(error) === SQLITE_BUSY) return machine.connections.length > 1;
   return scenario.fullDisks && sqliteCode(error) === SQLITE_FULL;
+}
+
+/** A part of the cache was taken away. */
+function isDamage({ message }: CacheError): boolean {
+  return /is damaged/.test(message);
 }
 
 /** It stays like that until somebody removes what is there. */

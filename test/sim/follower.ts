@@ -1,4 +1,4 @@
-import { BrokenReplicaError, FollowError, StoreError } from "../../src/errors.ts";
+import { BrokenReplicaError, FollowError } from "../../src/errors.ts";
 import { Follower } from "../../src/follow.ts";
 import type { CopyState, FollowedCopy, PageStage } from "../../src/follow-copy.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
@@ -79,7 +79,7 @@ export class FollowerMachine extends Outsider {
   }
 
   #judge(life: Life, error: unknown): void {
-    if (life.dead || error instanceof Crash || error instanceof StoreError) return;
+    if (life.dead || error instanceof Crash || this.backend.caused(error)) return;
     const nothingYet =
       error instanceof BrokenReplicaError || (error instanceof FollowError && error.problem === "no-replica");
     if (!nothingYet || this.chain.restorableSince < life.begun) this.world.fail(error);

@@ -1,5 +1,4 @@
 import type { Retention } from "../../src/config.ts";
-import { StoreError } from "../../src/errors.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
 import { compact, pruneReplica } from "../../src/housekeeping.ts";
 import { PatientStore } from "../../src/store/patient-store.ts";
@@ -30,7 +29,7 @@ export class Keeper extends Outsider {
     try {
       await this.#keep(life);
     } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
+      if (!this.backend.caused(error)) throw error;
     }
     life.end();
   }

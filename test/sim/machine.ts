@@ -96,6 +96,16 @@ export class Machine {
     return this.replicator !== null && !this.life.dead;
   }
 
+  /** Replication ends, or has. */
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** What capture or the cache has lost is not made up for yet. */
+  get resyncing(): boolean {
+    return this.replicator?.status().state === "resync";
+  }
+
   /** The application has said which side counts, and so what may be given up. */
   get decided(): boolean {
     return this.#onUnknownLocal !== "error";

@@ -125,6 +125,12 @@ export const mutations: readonly Mutation[] = [
     instead: "return this.#since !== null;",
   },
   {
+    what: "whoever reads gives up once an object is gone",
+    file: "src/look-again.ts",
+    text: "if (!isGone(error) || attempts === ATTEMPTS) throw error;",
+    instead: "if (attempts > 0) throw error;",
+  },
+  {
     what: "a followed copy takes pages of another state for equal",
     file: "src/follow-apply.ts",
     text: "if (page !== null && codecs.hash64(page) === object.hashes[entry]) pages.passOver(pgno);",

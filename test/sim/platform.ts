@@ -16,7 +16,7 @@ import { SimQueue } from "./queue.ts";
 import { SIM_VFS } from "./sim-vfs.ts";
 import { Crash, type Life, type World } from "./world.ts";
 
-class DiskFullError extends Error {}
+export class DiskFullError extends Error {}
 
 /** One process of a simulated machine, as the core sees it. */
 export class SimPlatform implements Platform {

@@ -17,6 +17,18 @@ export class QueueStorage {
   /** How likely a change fails. */
   trouble = 0;
   full = false;
+  readonly #failures = new WeakSet<CacheError>();
+
+  failure(message: string, full: boolean): CacheError {
+    const error = new CacheError(message, full);
+    this.#failures.add(error);
+    return error;
+  }
+
+  /** Whether an error is one of those. */
+  caused(error: CacheError): boolean {
+    return this.#failures.has(error);
+  }
 }
 
 export class SimQueue implements SegmentQueue {
@@ -87,8 +99,8 @@ export class SimQueue implements SegmentQueue {
       world.schedule(world.random.below(5), null, `${life.name} queue ${what} done`, async () => {
         if (life.dead && world.random.chance(0.5)) return;
         const { full, trouble } = this.#storage;
-        let error = grows && full ? new CacheError("quota", true) : null;
-        if (world.random.chance(trouble)) error ??= new CacheError("the connection was lost", false);
+        let error = grows && full ? this.#storage.failure("quota", true) : null;
+        if (world.random.chance(trouble)) error ??= this.#storage.failure("the connection was lost", false);
         try {
           if (error === null) {
             if (this.#dropping) await this.#cache.dropBacklog();

@@ -1,4 +1,4 @@
-import { BrokenReplicaError, StoreError } from "../../src/errors.ts";
+import { BrokenReplicaError } from "../../src/errors.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
 import type { Chain } from "./chain.ts";
 import type { Instance } from "./instance.ts";
@@ -32,7 +32,7 @@ export class Reader extends Outsider {
     } catch (error) {
       // Once the first snapshot has landed there is always something to restore.
       const tooEarly = error instanceof BrokenReplicaError && this.chain.restorableSince > life.begun;
-      if (!(error instanceof StoreError) && !tooEarly) throw error;
+      if (!this.backend.caused(error) && !tooEarly) throw error;
     }
     life.end();
   }

@@ -23,12 +23,14 @@ const TIMEOUT_MS = 30_000;
 /** How late a request may take effect that its sender has given up. */
 const LATEST_MS = 600_000;
 
-const REFUSALS = [
-  () => new StoreError("throttled", "429", { status: 429, retryAfterMs: 2000 }),
-  () => new StoreError("unavailable", "503", { status: 503 }),
-  () => new StoreError("unavailable", "500", { status: 500 }),
-  () => new StoreError("expired-credentials", "403", { status: 403 }),
-] as const;
+type Failure = ConstructorParameters<typeof StoreError>;
+
+const REFUSALS: readonly Failure[] = [
+  ["throttled", "429", { status: 429, retryAfterMs: 2000 }],
+  ["unavailable", "503", { status: 503 }],
+  ["unavailable", "500", { status: 500 }],
+  ["expired-credentials", "403", { status: 403 }],
+];
 
 /** What becomes of one request. */
 type Fate = "served" | "lost" | "answer-lost" | "late" | "twice" | "refused";
@@ -42,6 +44,7 @@ export class Backend {
   /** Nothing gets through. */
   outage = false;
   requests = 0;
+  readonly #failures = new WeakSet<StoreError>();
 
   constructor(
     readonly world: World,
@@ -56,6 +59,18 @@ export class Backend {
   clear(): void {
     this.trouble = 0;
     this.outage = false;
+  }
+
+  /** An error that is the weather's. */
+  failure(...what: Failure): StoreError {
+    const error = new StoreError(...what);
+    this.#failures.add(error);
+    return error;
+  }
+
+  /** Whether an error is one of those, and not what the store answered, nor one that the core made of either. */
+  caused(error: unknown): boolean {
+    return error instanceof StoreError && this.#failures.has(error);
   }
 
   fate(): Fate {
@@ -124,7 +139,7 @@ export class SimStore implements ObjectStore {
     for await (const chunk of body) {
       const length = this.#life.world.random.below(chunk.length + 1);
       if (length > 0) yield chunk.slice(0, length);
-      throw new StoreError("network", `${key}: cut after ${length} bytes`, { key });
+      throw this.#backend.failure("network", `${key}: cut after ${length} bytes`, { key });
     }
   }
 
@@ -207,11 +222,12 @@ export class SimStore implements ObjectStore {
           );
           if (answered) answer(this.#backend.latency(), result);
         });
-      const cut = () => reject(new StoreError("network", `${method} ${key}: no answer`, { key }));
+      const cut = () => reject(this.#backend.failure("network", `${method} ${key}: no answer`, { key }));
       const { random } = world;
       const latency = this.#backend.latency();
       if (fate === "served") arrive(latency, true);
-      else if (fate === "refused") answer(latency, () => reject(random.pick(REFUSALS)()));
+      else if (fate === "refused")
+        answer(latency, () => reject(this.#backend.failure(...random.pick(REFUSALS))));
       else answer(random.chance(0.5) ? latency : TIMEOUT_MS, cut);
       if (fate === "twice") arrive(latency, true);
       if (fate === "answer-lost") arrive(random.below(latency), false);
