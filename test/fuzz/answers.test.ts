@@ -127,7 +127,7 @@ const xmlBody = fc.oneof(
 
 fuzz(
   "answers of S3",
-  150,
+  100,
   fc.record({
     act: acts,
     status,
@@ -161,7 +161,7 @@ const answers: readonly unknown[] = [
 
 fuzz(
   "answers of a gateway",
-  300,
+  200,
   fc.record({
     act: fc.oneof(
       acts,

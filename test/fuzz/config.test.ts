@@ -123,9 +123,11 @@ const url = fc.oneof(
 );
 
 fuzz("a replica's URL", 1500, url, async (text) => {
+  // Behind neither of these it is no password, but part of a name.
+  const secret = /[:@]sentinelPassword/.test(text);
   try {
     const store = await openStore({ replica: text });
-    expect(store.url).not.toContain("sentinelPassword");
+    if (secret) expect(store.url).not.toContain("sentinelPassword");
     if (!/^s3:/i.test(text)) return;
     // What people are shown names the same place.
     const settings = checkS3Config(parseS3Url(text));
@@ -138,7 +140,6 @@ fuzz("a replica's URL", 1500, url, async (text) => {
     });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    // Behind neither of these it is no password.
-    if (/[:@]sentinelPassword/.test(text)) expect(error.message).not.toContain("sentinelPassword");
+    if (secret) expect(error.message).not.toContain("sentinelPassword");
   }
 });

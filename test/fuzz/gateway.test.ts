@@ -93,7 +93,7 @@ const body = fc.oneof(
 
 fuzz(
   "requests to a gateway",
-  500,
+  300,
   fc.array(
     fc.record({
       method: fc.constantFrom("GET", "POST", "POST", "OPTIONS", "PUT", "DELETE"),

@@ -62,12 +62,12 @@ async function readAll(bytes: Uint8Array): Promise<void> {
   });
 }
 
-fuzz("an object with bytes changed", 1500, fc.tuple(original, byteEdits), ([bytes, edits]) =>
+fuzz("an object with bytes changed", 1000, fc.tuple(original, byteEdits), ([bytes, edits]) =>
   readAll(editBytes(bytes, edits)),
 );
 
 fuzz("bytes that never were an object", 500, fc.uint8Array({ maxLength: 2000 }), (bytes) => readAll(bytes));
 
-fuzz("an object forged by who knows the format", 1500, fc.tuple(original, forgery), ([bytes, changes]) =>
+fuzz("an object forged by who knows the format", 700, fc.tuple(original, forgery), ([bytes, changes]) =>
   readAll(forge(bytes, changes)),
 );

@@ -85,7 +85,7 @@ async function crashWith(spoiled: Uint8Array): Promise<void> {
   expect(sqlite(copy, "PRAGMA integrity_check")).toBe("ok");
 }
 
-fuzz("a start upon a WAL that a crash or a disk has spoiled", 25, byteEdits, (edits) =>
+fuzz("a start upon a WAL that a crash or a disk has spoiled", 20, byteEdits, (edits) =>
   crashWith(editBytes(wal, edits)),
 );
 
