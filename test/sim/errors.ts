@@ -27,6 +27,8 @@ function isEarned(machine: Machine, error: unknown): boolean {
   if (error instanceof StoreError) return backend.caused(error);
   if (error instanceof CacheError)
     return queue.caused(error) || error.cause instanceof DiskFullError || (robbed && isDamage(error));
+  if (error instanceof StateError && /was dropped with the backlog/.test(error.message))
+    return machine.overflowed;
   if (error instanceof StateError) return machine.stopping || machine.resyncing;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;

@@ -62,6 +62,8 @@ export class Machine {
   robbed = false;
   /** What its write cache held is gone. */
   cacheLost = false;
+  /** This process has dropped its backlog. */
+  overflowed = false;
   /** When its process began. */
   begun = 0;
   /** Until when a disk that was full may have left errors. */
@@ -326,6 +328,7 @@ export class Machine {
   async #run(life: Life): Promise<void> {
     const { world, watch, instance, scenario } = this;
     this.begun = world.time;
+    this.overflowed = false;
     try {
       const sqlite3 = instance.begin(this);
       watch.allow(recoverableStates(this.disk, this.dbPath, this.hash64));
@@ -336,6 +339,9 @@ export class Machine {
       });
       replicator.addEventListener("error", ({ detail }) => judge(this, detail));
       replicator.addEventListener("fenced", ({ detail }) => this.#noteFenced(detail));
+      replicator.addEventListener("cache-overflow", () => {
+        this.overflowed = true;
+      });
       replicator.addEventListener("resync", ({ detail }) => world.note(`${detail.phase} ${detail.reason}`));
       await replicator.start();
       this.replicator = replicator;
