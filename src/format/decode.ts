@@ -1,10 +1,11 @@
 import { CorruptObjectError } from "../errors.ts";
 import type { Codecs } from "./codecs.ts";
 import { decodeHeader, maxHeaderPayload, type ObjectHeader } from "./header.ts";
-import { decodeIndex, indexPayloadSize, type ObjectIndex, objectId, validateIndex } from "./index-table.ts";
+import { indexPayloadSize, type ObjectIndex, objectId } from "./index-table.ts";
 import { fitsKey, parseKey } from "./keys.ts";
 import { blockCountOf } from "./layout.ts";
 import { ObjectReader } from "./object-reader.ts";
+import { decodeIndex, validateIndex } from "./read-index.ts";
 import {
   decodeTrailer,
   headerFrameMagic,
