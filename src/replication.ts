@@ -103,7 +103,13 @@ export class Replication {
         tail,
         claim,
         claimed: false,
-        isStored: (entry) => this.#drainer.isStored(entry),
+        stored: {
+          has: (entry) => this.#drainer.isStored(entry),
+          onDamaged: (error) => {
+            this.#fail(error);
+            this.#snapshots.want(); // from it on, the replica restores again
+          },
+        },
       },
       intervalMs: settings.uploadIntervalMs,
       signal,

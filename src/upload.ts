@@ -1,6 +1,6 @@
 import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
 import type { Claim } from "./claim.ts";
-import { ReplicaFencedError, StoreError } from "./errors.ts";
+import { type CorruptObjectError, ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { segmentKey } from "./format/keys.ts";
@@ -16,8 +16,11 @@ export interface UploadContext {
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   readonly clock: Clock;
-  /** Whether an entry's blocks are still to be packed. */
-  readonly isStored: (entry: CacheEntry) => boolean;
+  /** Which entries are still to be packed; `onDamaged` hears of one that is damaged, and goes up so. */
+  readonly stored?: {
+    readonly has: (entry: CacheEntry) => boolean;
+    readonly onDamaged: (error: CorruptObjectError) => void;
+  };
   readonly tail: KnownTail;
   /** Ours, known to stand in the store once `claimed` is true. */
   readonly claim: Claim;
@@ -86,13 +89,14 @@ async function send(
 }
 
 async function bodyOf(
-  { cache, codecs, clock, isStored }: UploadContext,
+  context: UploadContext,
   entry: CacheEntry,
   signal: AbortSignal | undefined,
 ): Promise<PutBody> {
-  if (!isStored(entry)) return cache.read(entry);
+  const { cache, codecs, clock, stored } = context;
+  if (stored?.has(entry) !== true) return cache.read(entry);
   const { repack } = await loadUpkeep();
-  return repack(cache, entry, codecs, clock, signal);
+  return repack({ cache, codecs, clock, ...stored }, entry, signal);
 }
 
 export async function ensureClaim(context: UploadContext, signal?: AbortSignal): Promise<void> {

@@ -92,7 +92,7 @@ async function begun() {
   const { clock } = machine;
   const claim = { version: 1, lineage, writer, created: 1 } as const;
   const tail = new KnownTail({ store, lineage, codecs, clock });
-  const context = { store, cache, codecs, clock, tail, claim, claimed: true, isStored: () => false };
+  const context = { store, cache, codecs, clock, tail, claim, claimed: true };
   return { store, chain, entry, key, acked, machine, tail, context };
 }
 

@@ -1,7 +1,7 @@
-import { rmSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { MemoryStore, type SqliteReplicatorConfig } from "../../node/index.ts";
+import { MemoryStore, type SqliteReplicatorConfig, verifyReplica } from "../../node/index.ts";
 import { FsWriteCache } from "../../node/write-cache.ts";
 import { native } from "../node/vfs-fixture.ts";
 import { FaultyStore } from "./faulty-store.ts";
@@ -191,6 +191,31 @@ test("housekeeping knows what was packed on its way", async () => {
   expect(replicator.status().lastError).toBeNull();
   expect(listed).toHaveLength(1);
   await expectRestored(db);
+});
+
+test("what was damaged in the cache holds up nothing: it is said, and a snapshot behind it heals the replica", async () => {
+  const cacheDir = join(temporaryFolder(), "cache");
+  const { replicator, db, burst, store, expectRestored } = await bursts({ cacheDir });
+  burst();
+  burst();
+  const largest = readdirSync(cacheDir)
+    .map((name) => join(cacheDir, name))
+    .reduce((a, b) => (statSync(b).size > statSync(a).size ? b : a));
+  const file = openSync(largest, "r+");
+  writeSync(file, Buffer.alloc(100, 1), 0, 100, BURST / 2);
+  closeSync(file);
+  const heard: unknown[] = [];
+  replicator.addEventListener("error", ({ detail }) => heard.push(detail));
+  const healed = new Promise((resolve) => replicator.addEventListener("snapshot", resolve));
+  await replicator.waitUntilUploaded();
+  await healed;
+  expect(heard).toMatchObject([{ code: "SLUICE_CORRUPT_OBJECT" }]);
+  await expectRestored(db);
+  expect(await verifyReplica({ replica: store })).toMatchObject({
+    ok: false,
+    restored: true,
+    findings: [{ problem: "damaged" }],
+  });
 });
 
 test("a later run sends what it finds as it is", async () => {

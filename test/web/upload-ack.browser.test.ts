@@ -32,7 +32,7 @@ test("an entry whose acknowledgement failed, although it took place, is not need
   const claim = { version: 1, lineage: "a".repeat(32), writer: "b".repeat(32), created: 1 } as const;
   const [store, clock] = [new MemoryStore(), systemClock];
   const tail = new KnownTail({ store, lineage: claim.lineage, codecs, clock });
-  const context = { store, cache, codecs, clock, tail, claim, claimed: false, isStored: () => false };
+  const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   const [head] = cache.entries();
   faultTransactions((count) => (count < 2 ? FAULTS["is lost after it took place"] : undefined));
   await expect(uploadHead(context, head!)).rejects.toMatchObject({ code: "SLUICE_CACHE" });
