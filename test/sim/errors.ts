@@ -12,6 +12,7 @@ import { DiskFullError } from "./platform.ts";
 import { Crash, Violation } from "./world.ts";
 
 const SQLITE_BUSY = 5;
+export const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 
 /** Whether an error is one that what was done to this machine earns rightly. Anything else has failed. */
@@ -59,9 +60,11 @@ export function isHopeless(error: unknown): boolean {
   return error instanceof BrokenReplicaError || error instanceof LocalDatabaseError;
 }
 
-function sqliteCode(error: unknown): number | undefined {
+/** The primary one. */
+export function sqliteCode(error: unknown): number | undefined {
   const { resultCode, cause } = error as { resultCode?: number; cause?: { resultCode?: number } };
-  return resultCode ?? cause?.resultCode;
+  const code = resultCode ?? cause?.resultCode;
+  return code === undefined ? undefined : code & 0xff;
 }
 
 function describe(machine: Machine, error: unknown): string {

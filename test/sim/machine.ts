@@ -8,7 +8,7 @@ import { PatientStore } from "../../src/store/patient-store.ts";
 import { createSchema, randomStep } from "../replicator/workload.ts";
 import type { Chain } from "./chain.ts";
 import { Disk } from "./disk.ts";
-import { isHopeless, judge } from "./errors.ts";
+import { isHopeless, judge, SQLITE_CORRUPT, sqliteCode } from "./errors.ts";
 import type { Instance } from "./instance.ts";
 import { SimPlatform } from "./platform.ts";
 import { QueueStorage } from "./queue.ts";
@@ -297,6 +297,7 @@ export class Machine {
     if (state !== "running") return;
     const db = replicator.openDatabase();
     const found = readState(this, db);
+    this.#requireFullText(db);
     db.close();
     // Another writer may have gone on, of which this one need not know while it writes nothing.
     world.require(
@@ -314,11 +315,33 @@ export class Machine {
     return JSON.stringify(this.replicator?.status() ?? "not running");
   }
 
-  /** Restores what the store has, to nothing. The full check would judge FTS5's index too, which SQLite itself may spoil. */
+  /** Restores what the store has, to nothing. Pages are compared with the model's; `checkRestored` judges FTS5's index. */
   async restoreOnly(txid?: number): Promise<RestoreOutcome> {
     const platform = new SimPlatform(this.instance.begin(this), this);
     const replicator = await SimReplicator.load(this, platform, {});
     return replicator.restore({ integrityCheck: "quick", ...(txid !== undefined && { txid }) });
+  }
+
+  /** What was restored is what SQLite and its extensions take for sound. */
+  checkRestored(): void {
+    const sqlite3 = this.instance.begin(this);
+    const db = new sqlite3.oo1.DB({ filename: this.dbPath, flags: "w", vfs: SIM_VFS });
+    // Without shared memory a WAL database has one connection.
+    db.exec("PRAGMA locking_mode=EXCLUSIVE");
+    this.#requireFullText(db);
+    db.close();
+  }
+
+  /** FTS5's own check of its index against what it is of, which a quick one leaves out. */
+  #requireFullText(db: Database): void {
+    if (db.selectValue("SELECT count(*) FROM sqlite_schema WHERE name = 'f'") === 0) return;
+    try {
+      db.exec("INSERT INTO f(f) VALUES('integrity-check')");
+    } catch (error) {
+      if (sqliteCode(error) === SQLITE_CORRUPT)
+        this.world.require(false, `${this.name}: FTS5 finds its index damaged`);
+      throw error;
+    }
   }
 
   end(): void {

@@ -69,5 +69,6 @@ export class Reader extends Outsider {
     const restored = stateOfBytes(machine.disk.find(machine.dbPath)!.content(), machine.hash64);
     const wanted = chain.stateAt(found);
     world.require(isDatabaseOf(restored, wanted), () => `restored: ${describeDifference(restored, wanted)}`);
+    machine.checkRestored();
   }
 }
