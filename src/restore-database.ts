@@ -65,6 +65,7 @@ export async function restoreDatabase(
   const { state, target, newest, fetched, saved } = written;
   try {
     if (integrityCheck !== "none") checkIntegrity(context, target.path, integrityCheck);
+    signal?.throwIfAborted();
     // From here on a crash may leave the earlier state beside a record that does not know of it.
     if (!newest && record !== null) {
       const marked = { ...record, resync: GOING_BACK };

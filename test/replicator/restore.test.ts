@@ -126,16 +126,19 @@ describe("restored", () => {
     expect(fs.readFileSync(at.dbPath).equals(history.content)).toBe(true);
   });
 
-  test("again, after it was aborted on the way, and over what a killed one left", async () => {
+  test("again, after it was aborted on the way or at the very end, and over what a killed one left", async () => {
     const at = place();
-    const abort = new AbortController();
     const reason = new Error("enough");
-    const aborted = await restore(at, {
-      signal: abort.signal,
-      onProgress: ({ objects }) => objects === 3 && abort.abort(reason),
-    });
-    expect(aborted.outcome).toEqual({ error: reason });
-    expect(aborted.after).toEqual(aborted.before);
+    for (const late of [false, true]) {
+      const abort = new AbortController();
+      const aborted = await restore(at, {
+        signal: abort.signal,
+        onProgress: ({ objects, totalObjects }) =>
+          objects === (late ? totalObjects : 3) && abort.abort(reason),
+      });
+      expect(aborted.outcome).toEqual({ error: reason });
+      expect(aborted.after).toEqual(aborted.before);
+    }
 
     fs.writeFileSync(`${at.dbPath}.sluice-restore`, history.content.subarray(0, 8192));
     fs.writeFileSync(`${at.dbPath}.sluice-restore-wal`, "junk");
