@@ -3,7 +3,8 @@ import { readClaim } from "./claim.ts";
 import { BrokenReplicaError, FollowError } from "./errors.ts";
 import type { CopyState } from "./follow-copy.ts";
 import type { Codecs } from "./format/codecs.ts";
-import { maxLevel, parseKey, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
+import { maxLevel, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
+import { parseKey } from "./format/parse-key.ts";
 import { samePosition } from "./format/position.ts";
 import { segmentsAfter } from "./plan.ts";
 import {

@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline/promises";
-import { lineageKey, metadataKey, parseKey } from "../../src/format/keys.ts";
+import { lineageKey, metadataKey } from "../../src/format/keys.ts";
+import { parseKey } from "../../src/format/parse-key.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { PROBE_KEY } from "../../src/store/s3-probe.ts";
 import { ProgressLine } from "../progress.ts";

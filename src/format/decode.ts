@@ -2,9 +2,9 @@ import { CorruptObjectError } from "../errors.ts";
 import type { Codecs } from "./codecs.ts";
 import { decodeHeader, maxHeaderPayload, type ObjectHeader } from "./header.ts";
 import { indexPayloadSize, type ObjectIndex, objectId } from "./index-table.ts";
-import { fitsKey, parseKey } from "./keys.ts";
 import { blockCountOf } from "./layout.ts";
 import { ObjectReader } from "./object-reader.ts";
+import { fitsKey, parseKey } from "./parse-key.ts";
 import { decodeIndex, validateIndex } from "./read-index.ts";
 import {
   decodeTrailer,

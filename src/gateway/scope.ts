@@ -1,4 +1,4 @@
-import { parseKey } from "../format/keys.ts";
+import { parseKey } from "../format/parse-key.ts";
 import { checkKey } from "../store/object-store.ts";
 import { Refused } from "./refused.ts";
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { fitsKey, parseKey, segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import { segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import { fitsKey, parseKey } from "../../src/format/parse-key.ts";
 import { segmentHeader, snapshotHeader } from "./objects.ts";
 
 test("keys and what they name", () => {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect } from "vitest";
-import { parseKey, segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import { segmentKey, snapshotKey } from "../../src/format/keys.ts";
+import { parseKey } from "../../src/format/parse-key.ts";
 import { plan } from "../../src/plan.ts";
 import { parseSegments, parseSnapshots, type SegmentInfo, type SnapshotInfo } from "../../src/replica.ts";
 import { checkKey, compareKeys, type ObjectInfo } from "../../src/store/object-store.ts";

@@ -1,8 +1,8 @@
 import type { Retention } from "../../src/config.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
 import { openObject } from "../../src/format/decode.ts";
-import { parseKey } from "../../src/format/keys.ts";
 import type { ObjectReader } from "../../src/format/object-reader.ts";
+import { parseKey } from "../../src/format/parse-key.ts";
 import { type Position, samePosition } from "../../src/format/position.ts";
 import { Holdings } from "./holdings.ts";
 import { describeDifference, isDatabaseOf, type State, sameState } from "./state.ts";
