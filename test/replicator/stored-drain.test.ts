@@ -1,6 +1,15 @@
-import { closeSync, openSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { MemoryStore, type SqliteReplicatorConfig, verifyReplica } from "../../node/index.ts";
 import { FsWriteCache } from "../../node/write-cache.ts";
 import { native } from "../node/vfs-fixture.ts";
@@ -198,10 +207,7 @@ test("what was damaged in the cache holds up nothing: it is said, and a snapshot
   const { replicator, db, burst, store, expectRestored } = await bursts({ cacheDir });
   burst();
   burst();
-  const largest = readdirSync(cacheDir)
-    .map((name) => join(cacheDir, name))
-    .reduce((a, b) => (statSync(b).size > statSync(a).size ? b : a));
-  const file = openSync(largest, "r+");
+  const file = openSync(largestFile(cacheDir), "r+");
   writeSync(file, Buffer.alloc(100, 1), 0, 100, BURST / 2);
   closeSync(file);
   const heard: unknown[] = [];
@@ -233,3 +239,54 @@ test("a later run sends what it finds as it is", async () => {
   expect(Math.max(...(await segments()))).toBeGreaterThan(BURST);
   await expectRestored(next.db);
 });
+
+describe("an entry damaged in the cache", () => {
+  const damages: Record<string, (entry: Buffer) => number> = {
+    header: () => 20,
+    block: ({ length }) => length / 2,
+    index: (entry) => entry.lastIndexOf("SLUICE\0\x01") - 200,
+    trailer: (entry) => entry.lastIndexOf("SLUICE\0\x01") - 1,
+  };
+
+  test.each(Object.keys(damages))(
+    "in its %s, whose upload's answer was lost, is known again",
+    async (part) => {
+      const cacheDir = join(temporaryFolder(), "cache");
+      const { replicator, db, burst, store, expectRestored } = await bursts({ cacheDir });
+      burst();
+      await replicator.waitUntilUploaded();
+      burst();
+      burst();
+      const largest = largestFile(cacheDir);
+      const bytes = readFileSync(largest);
+      bytes[Math.floor(damages[part]!(bytes))]! ^= 2;
+      writeFileSync(largest, bytes);
+      let sent = 0;
+      // The damaged one is the second.
+      store.fault = (method, key) =>
+        method === "put" && key.startsWith("wal/") && ++sent === 2 ? "after" : "pass";
+      const healed = new Promise((resolve) => replicator.addEventListener("snapshot", resolve));
+      const heard: (string | undefined)[] = [];
+      const failed = new Promise<void>((resolve) =>
+        replicator.addEventListener("error", ({ detail }) => {
+          const { code } = detail as { code?: string };
+          heard.push(code);
+          if (code === "SLUICE_STORE") resolve();
+        }),
+      );
+      const uploaded = replicator.waitUntilUploaded();
+      await failed;
+      replicator.wake();
+      await uploaded;
+      await healed;
+      expect(new Set(heard)).toEqual(new Set(["SLUICE_CORRUPT_OBJECT", "SLUICE_STORE"]));
+      await expectRestored(db);
+    },
+  );
+});
+
+function largestFile(folder: string): string {
+  return readdirSync(folder)
+    .map((name) => join(folder, name))
+    .reduce((a, b) => (statSync(b).size > statSync(a).size ? b : a));
+}
