@@ -190,7 +190,7 @@ export class StagedCache implements WriteCache {
     const reason = this.#position?.resync;
     assert(reason !== undefined, "the backlog is dropped only after the mark for resync");
     if (this.#entries.length < 2) return;
-    while (this.#moving !== null) await this.#moving.catch(() => undefined);
+    await this.#still();
     // Nothing is moved meanwhile.
     this.#moving = this.#drop(reason).finally(() => {
       this.#moving = null;
@@ -217,10 +217,15 @@ export class StagedCache implements WriteCache {
 
   async close(): Promise<void> {
     this.#retry?.cancel();
-    await this.#moving?.catch(() => undefined);
+    await this.#still();
     await this.#o.queue.close();
     this.#side?.close();
     this.#side = null;
+  }
+
+  /** Resolves when nothing is being moved. */
+  async #still(): Promise<void> {
+    while (this.#moving !== null) await this.#moving.catch(() => undefined);
   }
 
   get #file(): SideFile {
@@ -244,29 +249,33 @@ export class StagedCache implements WriteCache {
   #soon(): void {
     if (this.#staged.length > 0 && this.#moving === null)
       void Promise.resolve()
-        .then(() => this.#moved())
+        .then(() => this.#moveOne())
         .catch(() => undefined);
   }
 
-  /** Resolves when the entry is in the queue: from there on it can be read and leave, also where nothing more goes in. */
+  /**
+   * Resolves when the entry is in the queue: from there on it can be read and leave, also where nothing more goes in, and
+   * where more is staged all the while.
+   */
   async #queued(entry: CacheEntry): Promise<void> {
-    if (this.#staged.some((step) => step.entry === entry)) await this.#moved();
+    while (this.#side !== null && this.#staged.some((step) => step.entry === entry)) await this.#moveOne();
   }
 
-  /** Resolves when all that was staged is in the queue. */
-  async #moved(): Promise<void> {
-    while (this.#staged.length > 0 && this.#side !== null) {
-      this.#moving ??= this.#move().finally(() => {
+  /** The first step, or the one under way. The next follows by itself. */
+  async #moveOne(): Promise<void> {
+    if (this.#staged.length === 0 || this.#side === null) return;
+    this.#moving ??= this.#move()
+      .finally(() => {
         this.#moving = null;
-      });
-      await this.#moving;
-    }
+      })
+      .then(() => this.#soon());
+    await this.#moving;
   }
 
   async #move(): Promise<void> {
     this.#retry?.cancel();
     try {
-      while (this.#staged.length > 0) await this.#moveFirst();
+      await this.#moveFirst();
     } catch (error) {
       this.#retry = this.#o.clock.after(RETRY_MS, false, () => this.#soon());
       this.#o.onTrouble(error);

@@ -73,6 +73,26 @@ writeCacheSuite("StagedCache", async () => {
   return { cache: world.open(), reopen };
 });
 
+test("what is staged all the while does not hold up the head", async () => {
+  const world = new World();
+  const { cache } = await loaded(world);
+  await append(cache, 0, 1);
+  let last = 1;
+  world.queue.onChange = () => {
+    const segment = cache.append();
+    segment.write(object(last, last + 1));
+    segment.commit(entryOf(last, last + 1), record(++last));
+    if (last > 200) world.queue.onChange = () => {};
+  };
+  for (let acked = 0; acked < 3; acked++) await cache.ack(cache.entries()[0]!);
+  expect(last).toBeLessThan(100);
+  world.queue.onChange = () => {};
+  await expect.poll(() => world.storage.record?.cached.txid).toBe(last);
+  expect((await loaded(world)).state.entries.map(({ to }) => to.txid)).toEqual(
+    Array.from({ length: last - 3 }, (_, i) => i + 4),
+  );
+});
+
 describe("a step", () => {
   test("is durable when the call returns, before anything is in the queue", async () => {
     const world = new World();
