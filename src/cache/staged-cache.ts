@@ -50,6 +50,7 @@ export class StagedCache implements WriteCache {
   #queuedSerial = 0;
   #appending = false;
   #moving: Promise<void> | null = null;
+  /** When what the queue did not take is offered again. */
   #retry: { cancel(): void } | null = null;
 
   constructor(options: StagedCacheOptions) {
@@ -190,7 +191,7 @@ export class StagedCache implements WriteCache {
     const reason = this.#position?.resync;
     assert(reason !== undefined, "the backlog is dropped only after the mark for resync");
     if (this.#entries.length < 2) return;
-    await this.#still();
+    while (this.#moving !== null) await this.#moving.catch(() => undefined);
     // Nothing is moved meanwhile.
     this.#moving = this.#drop(reason).finally(() => {
       this.#moving = null;
@@ -216,16 +217,12 @@ export class StagedCache implements WriteCache {
   }
 
   async close(): Promise<void> {
+    // What the queue does not take stays in the side file.
+    if (this.#retry === null) await this.#moveAll().catch(() => undefined);
     this.#retry?.cancel();
-    await this.#still();
     await this.#o.queue.close();
     this.#side?.close();
     this.#side = null;
-  }
-
-  /** Resolves when nothing is being moved. */
-  async #still(): Promise<void> {
-    while (this.#moving !== null) await this.#moving.catch(() => undefined);
   }
 
   get #file(): SideFile {
@@ -261,6 +258,11 @@ export class StagedCache implements WriteCache {
     while (this.#side !== null && this.#staged.some((step) => step.entry === entry)) await this.#moveOne();
   }
 
+  /** Resolves when all that was staged is in the queue. */
+  async #moveAll(): Promise<void> {
+    while (this.#staged.length > 0 && this.#side !== null) await this.#moveOne();
+  }
+
   /** The first step, or the one under way. The next follows by itself. */
   async #moveOne(): Promise<void> {
     if (this.#staged.length === 0 || this.#side === null) return;
@@ -274,6 +276,7 @@ export class StagedCache implements WriteCache {
 
   async #move(): Promise<void> {
     this.#retry?.cancel();
+    this.#retry = null;
     try {
       await this.#moveFirst();
     } catch (error) {

@@ -93,6 +93,24 @@ test("what is staged all the while does not hold up the head", async () => {
   );
 });
 
+test("what is closed has all that was staged in its queue, whatever becomes of the side file then", async () => {
+  const world = new World();
+  const { cache } = await loaded(world);
+  for (let txid = 0; txid < 3; txid++) {
+    const segment = cache.append();
+    segment.write(object(txid, txid + 1));
+    segment.commit(entryOf(txid, txid + 1), record(txid + 1));
+  }
+  cache.savePosition(record(3, { fingerprint: "x" }));
+  await cache.close();
+  world.disk.bytes = new Uint8Array(0);
+  const { state } = await loaded(world);
+  expect(state).toEqual({
+    position: record(3, { fingerprint: "x" }),
+    entries: [entryOf(0, 1), entryOf(1, 2), entryOf(2, 3)],
+  });
+});
+
 describe("a step", () => {
   test("is durable when the call returns, before anything is in the queue", async () => {
     const world = new World();
