@@ -37,8 +37,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: "another writer's segment is taken for our own",
     file: "src/taken-key.ts",
-    text: "if (standing.id === entry.to.id) return;",
-    instead: "return;",
+    text: "if (standing === null || standing.id === entry.to.id) return info.size;",
+    instead: "return info.size;",
   },
   {
     what: "an entry leaves the cache without being sent",

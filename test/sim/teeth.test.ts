@@ -7,7 +7,7 @@ import { simulateSeeds } from "./children.ts";
 import { mutations } from "./mutations.ts";
 
 /** Within so many seeds each is found. */
-const SEEDS = 200;
+const SEEDS = 300;
 
 test.for(mutations)("finds: $what", { timeout: 300_000 }, async (mutation) => {
   const folder = mkdtempSync(join(tmpdir(), "sluice-teeth-"));
