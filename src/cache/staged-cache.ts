@@ -220,6 +220,7 @@ export class StagedCache implements WriteCache {
     // What the queue does not take stays in the side file.
     if (this.#retry === null) await this.#moveAll().catch(() => undefined);
     this.#retry?.cancel();
+    await this.#moving?.catch(() => undefined);
     await this.#o.queue.close();
     this.#side?.close();
     this.#side = null;

@@ -147,14 +147,20 @@ test("a step that found no room gives back what it took of it", async () => {
   await cache.close();
 });
 
-test("a step that a process wrote and did not live to sync is durable once it was found", () => {
+/** A side file whose process ends before it syncs. */
+function dying(): { disk: MemoryDisk; file: SideFile } {
   const disk = new MemoryDisk();
-  const dying = new MemoryFile(disk);
-  const file = new SideFile(dying, hash64);
+  const memory = new MemoryFile(disk);
+  const file = new SideFile(memory, hash64);
   file.load();
-  dying.sync = () => {
+  memory.sync = () => {
     throw new Error("the process ends");
   };
+  return { disk, file };
+}
+
+test("a step that a process wrote and did not live to sync is durable once it was found", () => {
+  const { disk, file } = dying();
   expect(() => file.begin(1).commit(null, record(1))).toThrow();
   const found = new SideFile(new MemoryFile(disk), hash64).load();
   expect(found.steps.map(({ serial }) => serial)).toEqual([1]);
@@ -164,13 +170,7 @@ test("a step that a process wrote and did not live to sync is durable once it wa
 });
 
 test("so is a mark alone, which may be all that says that commits are missing", () => {
-  const disk = new MemoryDisk();
-  const dying = new MemoryFile(disk);
-  const file = new SideFile(dying, hash64);
-  file.load();
-  dying.sync = () => {
-    throw new Error("the process ends");
-  };
+  const { disk, file } = dying();
   expect(() => file.mark({ serial: 0, reason: "why" })).toThrow();
   const found = new SideFile(new MemoryFile(disk), hash64).load();
   expect(found.mark).toEqual({ serial: 0, reason: "why" });

@@ -70,7 +70,23 @@ async function bursts({
     const restored = await restoredPages(sqlite3, memory, path, Number(db.selectValue("PRAGMA page_size")));
     expect(restored).toEqual(pageHashes(sqlite3, db));
   };
-  return { ...first, store, start, burst: (size?: number) => burst(first, size), segments, expectRestored };
+  /** The answer to each upload is lost once. */
+  const uploadedAtTheSecondTry = async () => {
+    store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "after" : "pass");
+    const uploaded = first.replicator.waitUntilUploaded();
+    await expect.poll(() => first.replicator.status().lastError).not.toBeNull();
+    store.offline = false;
+    await uploaded;
+  };
+  return {
+    ...first,
+    uploadedAtTheSecondTry,
+    store,
+    start,
+    burst: (size?: number) => burst(first, size),
+    segments,
+    expectRestored,
+  };
 }
 
 const PACKED = BURST / 10;
@@ -151,19 +167,15 @@ test("what the disk has no room for as it is goes in packed", async ({ skip }) =
 });
 
 test("an upload whose answer was lost is known again, packed as it is", async () => {
-  const { replicator, db, burst, store, expectRestored } = await bursts();
+  const { db, burst, uploadedAtTheSecondTry, expectRestored } = await bursts();
   burst();
   burst();
-  store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "after" : "pass");
-  const uploaded = replicator.waitUntilUploaded();
-  await expect.poll(() => replicator.status().lastError).not.toBeNull();
-  store.offline = false;
-  await uploaded;
+  await uploadedAtTheSecondTry();
   await expectRestored(db);
 });
 
 test("what an upload says it sent, and others count by, is what the store has", async () => {
-  const { replicator, burst, store, segments } = await bursts();
+  const { replicator, burst, uploadedAtTheSecondTry, segments } = await bursts();
   const said: number[] = [];
   replicator.addEventListener("upload", ({ detail }) => said.push(detail.size));
   burst();
@@ -171,11 +183,7 @@ test("what an upload says it sent, and others count by, is what the store has", 
   await replicator.waitUntilUploaded();
   burst();
   burst();
-  store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "after" : "pass");
-  const uploaded = replicator.waitUntilUploaded();
-  await expect.poll(() => replicator.status().lastError).not.toBeNull();
-  store.offline = false;
-  await uploaded;
+  await uploadedAtTheSecondTry();
   expect(said).toEqual(await segments());
 });
 
