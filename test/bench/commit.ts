@@ -7,12 +7,15 @@ import { SqliteReplicator } from "../../node/index.ts";
 import { canonicalPath } from "../../node/platform.ts";
 import { ShimVfs } from "../../src/vfs/shim.ts";
 import { CountingStore } from "./counting-store.ts";
-import { commitRows, commitSchema, createDatabase, loadSqlite } from "./workload.ts";
+import { commitRows, commitSchema, createDatabase, loadSqlite, RowWriter } from "./workload.ts";
 
-/** Commits before the ones that count, in a database of their own: the JIT compiles meanwhile. */
-const WARM_UP = 10_000;
+/** Commits of each variant before the ones that count, in databases of their own: the JIT compiles meanwhile. */
+const WARM_UP = 4000;
+/** Commits of a turn. A disk is slow or fast for seconds on end, so turns of some 100 ms meet it alike. */
+const TURN = 500;
 
-export type CommitVariant = "replicated" | "exclusive" | "shared";
+const variants = ["replicated", "exclusive", "shared"] as const;
+export type CommitVariant = (typeof variants)[number];
 
 export interface CommitResult {
   readonly ms: number;
@@ -27,46 +30,85 @@ export interface CommitResult {
   readonly flushMs: number;
 }
 
-type Session = { readonly db: Database; readonly store: CountingStore | null; end(): Promise<number> };
+interface Session {
+  readonly db: Database;
+  readonly store: CountingStore | null;
+  /** Milliseconds that remained to be replicated. */
+  end(): Promise<number>;
+}
 
 /**
- * One-row commits in a loop that never yields.
+ * One-row commits in a loop that never yields, a database for each variant, turn by turn:
  * - replicated: through the shim, to a directory;
  * - exclusive: the Node VFS alone, which has no shared memory, so WAL with locking_mode=exclusive;
  * - shared: the shim passing everything on (capture is null), for its shared memory: WAL in normal locking mode.
  */
 export async function measureCommits(
   directory: string,
-  variant: CommitVariant,
   synchronous: string,
   count: number,
-): Promise<CommitResult> {
-  await run(join(directory, "warm"), variant, synchronous, Math.min(count, WARM_UP));
-  return run(join(directory, "measured"), variant, synchronous, count);
+): Promise<Record<CommitVariant, CommitResult>> {
+  await compare(join(directory, "warm"), synchronous, Math.min(count, WARM_UP));
+  return compare(join(directory, "measured"), synchronous, count);
 }
 
-async function run(
+async function compare(
   directory: string,
-  variant: CommitVariant,
   synchronous: string,
   count: number,
-): Promise<CommitResult> {
-  mkdirSync(directory, { recursive: true });
-  const path = join(directory, "app.db");
-  await createDatabase(path, commitSchema);
-  const { db, store, end } = await sessions[variant](path, directory);
-  db.exec(`PRAGMA synchronous=${synchronous}; PRAGMA wal_autocheckpoint=1000`);
-  let walBytes = 0;
-  const cpuBefore = process.cpuUsage();
-  const ms = commitRows(db, count, 7, (i) => {
-    if (i % 500 === 0) walBytes = Math.max(walBytes, statSync(`${path}-wal`).size);
-  });
-  const cpu = process.cpuUsage(cpuBefore);
-  walBytes = Math.max(walBytes, statSync(`${path}-wal`).size);
-  const flushMs = await end();
+): Promise<Record<CommitVariant, CommitResult>> {
+  const runs = {} as Record<CommitVariant, CommitRun>;
+  for (const variant of variants)
+    runs[variant] = await CommitRun.begin(join(directory, variant), variant, synchronous);
+  for (let done = 0, turn = 0; done < count; done += TURN, turn++)
+    // Each variant comes first, second and third equally often.
+    for (let i = 0; i < variants.length; i++)
+      runs[variants[(turn + i) % variants.length]!].commit(Math.min(TURN, count - done));
+  const results = {} as Record<CommitVariant, CommitResult>;
+  for (const variant of variants) results[variant] = await runs[variant].end();
   rmSync(directory, { recursive: true });
-  const { puts = 0, segments = 0, segmentBytes = 0 } = store ?? {};
-  return { ms, cpuMs: (cpu.user + cpu.system) / 1000, walBytes, puts, segments, segmentBytes, flushMs };
+  return results;
+}
+
+/** One variant's database, and what its commits took so far. */
+class CommitRun {
+  readonly #path: string;
+  readonly #session: Session;
+  readonly #rows: RowWriter;
+  #ms = 0;
+  #cpu = { user: 0, system: 0 };
+  #walBytes = 0;
+
+  private constructor(path: string, session: Session) {
+    this.#path = path;
+    this.#session = session;
+    this.#rows = new RowWriter(session.db, 7);
+  }
+
+  static async begin(directory: string, variant: CommitVariant, synchronous: string): Promise<CommitRun> {
+    mkdirSync(directory, { recursive: true });
+    const path = join(directory, "app.db");
+    await createDatabase(path, commitSchema);
+    const session = await sessions[variant](path, directory);
+    session.db.exec(`PRAGMA synchronous=${synchronous}; PRAGMA wal_autocheckpoint=1000`);
+    return new CommitRun(path, session);
+  }
+
+  commit(count: number): void {
+    const before = process.cpuUsage();
+    this.#ms += this.#rows.commit(count);
+    const { user, system } = process.cpuUsage(before);
+    this.#cpu = { user: this.#cpu.user + user, system: this.#cpu.system + system };
+    this.#walBytes = Math.max(this.#walBytes, statSync(`${this.#path}-wal`).size);
+  }
+
+  async end(): Promise<CommitResult> {
+    this.#rows.end();
+    const flushMs = await this.#session.end();
+    const { puts = 0, segments = 0, segmentBytes = 0 } = this.#session.store ?? {};
+    const cpuMs = (this.#cpu.user + this.#cpu.system) / 1000;
+    return { ms: this.#ms, cpuMs, walBytes: this.#walBytes, puts, segments, segmentBytes, flushMs };
+  }
 }
 
 let shim: ShimVfs | undefined;

@@ -1,4 +1,4 @@
-import type { Database } from "@sqlite.org/sqlite-wasm";
+import type { Database, PreparedStatement } from "@sqlite.org/sqlite-wasm";
 
 /** Numbers in [0, 1), the same in every run (mulberry32). */
 export function randomNumbers(seed: number): () => number {
@@ -17,20 +17,40 @@ export const commitSchema = `
   CREATE INDEX events_by_key ON events(key);`;
 
 /** Commits `count` rows one by one and never yields. Returns milliseconds. */
-export function commitRows(db: Database, count: number, seed: number, each?: (i: number) => void): number {
-  const random = randomNumbers(seed);
-  const insert = db.prepare("INSERT INTO events(key, body) VALUES(?, ?)");
-  const began = performance.now();
-  for (let i = 0; i < count; i++) {
-    insert.bind(1, Math.floor(random() * 2 ** 31));
-    insert.bind(2, `event ${i} of a small application`);
-    insert.step();
-    insert.reset();
-    each?.(i);
-  }
-  const ms = performance.now() - began;
-  insert.finalize();
+export function commitRows(db: Database, count: number, seed: number): number {
+  const writer = new RowWriter(db, seed);
+  const ms = writer.commit(count);
+  writer.end();
   return ms;
+}
+
+/** Commits rows one by one, some now and more later. */
+export class RowWriter {
+  readonly #random: () => number;
+  readonly #insert: PreparedStatement;
+  #count = 0;
+
+  constructor(db: Database, seed: number) {
+    this.#random = randomNumbers(seed);
+    this.#insert = db.prepare("INSERT INTO events(key, body) VALUES(?, ?)");
+  }
+
+  /** Never yields. Returns milliseconds. */
+  commit(count: number): number {
+    const insert = this.#insert;
+    const began = performance.now();
+    for (let i = 0; i < count; i++) {
+      insert.bind(1, Math.floor(this.#random() * 2 ** 31));
+      insert.bind(2, `event ${this.#count++} of a small application`);
+      insert.step();
+      insert.reset();
+    }
+    return performance.now() - began;
+  }
+
+  end(): void {
+    this.#insert.finalize();
+  }
 }
 
 const TEXT_POOL = 32 << 20;

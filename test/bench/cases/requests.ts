@@ -5,7 +5,7 @@ import { measure } from "../processes.ts";
 /** Requests and bytes that small commits cost, as fast as they come and spread over ten seconds. */
 export async function requestsCase({ directory, commits }: BenchOptions): Promise<CaseResult> {
   const work = join(directory, "requests");
-  const burst = await measure("commits", work, "replicated", "NORMAL", commits);
+  const { replicated: burst } = await measure("commits", work, "NORMAL", commits);
   const spread = await measure("requests", work, commits, commits / 10);
   const cost = ({ segments, segmentBytes }: { segments: number; segmentBytes: number }) =>
     `${segments} PUTs, ${(segmentBytes / segments / 1024).toFixed(0)} KiB each, ` +
