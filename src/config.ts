@@ -34,7 +34,7 @@ export interface CommonConfig {
   readonly maxCacheSize?: number;
   /** Milliseconds from a commit until it is in the cache, at most. Default 1000. */
   readonly syncIntervalMs?: number;
-  /** Milliseconds between uploads, at least. Default 1000. */
+  /** Milliseconds from the beginning of one upload to that of the next, at least. Default 1000. */
   readonly uploadIntervalMs?: number;
   /** WAL frames after which the replicator checkpoints. Default 1000. */
   readonly checkpointPages?: number;

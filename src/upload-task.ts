@@ -89,6 +89,7 @@ export class UploadTask implements Task {
   async run(): Promise<void> {
     const { context, signal, intervalMs, merge, uploaded, onUploaded } = this.#o;
     const { clock, tail } = context;
+    const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
     if (this.#look) await tail.require(uploaded(), context.cache.entries()[0]?.to ?? null, signal);
     this.#look = false;
@@ -103,7 +104,7 @@ export class UploadTask implements Task {
       this.#waiters.settle(head.to.txid);
       this.#impatient.settle(head.to.txid);
     }
-    this.#notBefore = clock.now() + intervalMs;
+    this.#notBefore = began + intervalMs;
   }
 
   failed(error: unknown): boolean {

@@ -7,8 +7,8 @@ import type { BenchOptions, CaseResult } from "../main.ts";
 import { atMost, milliseconds, percentile, type Row } from "../report.ts";
 import { createDatabase, loadSqlite } from "../workload.ts";
 
-/** Milliseconds between two commits, on average: spread, so that they meet every phase of an interval. */
-const PAUSE_MS = 30;
+/** Milliseconds between two commits, on average: one at random in each such span, so that they meet every phase of an interval alike. */
+export const PAUSE_MS = 10;
 export const BUCKET = "sluice-bench";
 
 export const lagSchema = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)";
@@ -23,7 +23,7 @@ export async function lagCase({ directory, commits }: BenchOptions): Promise<Cas
     const rows: Row[] = [];
     const data: Record<string, unknown> = {};
     for (const intervalMs of [1000, 50]) {
-      const lags = await measureLag(directory, s3, intervalMs, commits / 40);
+      const lags = await measureLag(directory, s3, intervalMs, (commits * 3) / 20);
       rows.push({ what: `commit to S3, intervals of ${intervalMs} ms`, value: percentiles(lags) });
       data[`interval ${intervalMs}`] = lags;
     }
@@ -104,10 +104,11 @@ export async function measureLag(
     }
   });
   await phase("begin");
+  const nextTime = commitTimes();
   for (let i = 0; i < count; i++) {
+    await nextTime();
     const at = commit();
     waiting.set(replicator.status().captured, at);
-    await pauseBetweenCommits();
   }
   // Nobody hurries it, or the last ones would be there too early.
   while (waiting.size > 0)
@@ -117,8 +118,11 @@ export async function measureLag(
   return lags;
 }
 
-export function pauseBetweenCommits(): Promise<void> {
-  return sleep(Math.random() * 2 * PAUSE_MS);
+/** Resolves when the next commit is due. */
+export function commitTimes(): () => Promise<void> {
+  const began = performance.now();
+  let count = 0;
+  return () => sleep(began + (count++ + Math.random()) * PAUSE_MS - performance.now());
 }
 
 async function measureWaits(directory: string, s3: S3Options, count: number): Promise<number[]> {

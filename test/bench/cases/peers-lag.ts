@@ -8,12 +8,12 @@ import type { BenchOptions, CaseResult } from "../main.ts";
 import { Litestream } from "../peers/litestream.ts";
 import { nativeSql } from "../peers/sql.ts";
 import { atMost, milliseconds, percentile, type Row } from "../report.ts";
-import { BUCKET, lagInsert, lagSchema, makeBucket, measureLag, pauseBetweenCommits } from "./lag.ts";
+import { BUCKET, commitTimes, lagInsert, lagSchema, makeBucket, measureLag, PAUSE_MS } from "./lag.ts";
 
 /** Intervals of both: Sluice's own defaults, and Litestream's. */
 const INTERVAL_MS = 1000;
 /** Few enough that the WAL is not restarted meanwhile: the end of a commit is then an offset in it. */
-const COMMITS = 250;
+const COMMITS = 750;
 const IDLE_MS = 10_000;
 const METRICS_EVERY_MS = 4;
 
@@ -119,10 +119,11 @@ async function litestreamLag(
       return !committing && waiting.length === 0;
     }, METRICS_EVERY_MS);
     await phase("begin");
+    const nextTime = commitTimes();
     for (let i = 0; i < count; i++) {
+      await nextTime();
       insert();
       waiting.push({ end: statSync(`${path}-wal`).size, at: performance.now() });
-      await pauseBetweenCommits();
     }
     committing = false;
     await watching;
@@ -145,7 +146,7 @@ function summarize(ours: readonly Sent[], theirs: readonly Sent[], commits: numb
     sent.reduce((total, round) => total + round[field], 0) / sent.length;
   const cost = (sent: readonly Sent[]) =>
     `${sum(sent, "requests").toFixed(1)} requests, ${(sum(sent, "bytes") / 1000).toFixed(0)} kB`;
-  const what = `${commits} commits over ${((commits * 30) / 1000).toFixed(0)} s to S3`;
+  const what = `${commits} commits over ${((commits * PAUSE_MS) / 1000).toFixed(0)} s to S3`;
   return [
     atMost(
       `${what}: lag p50`,

@@ -1,0 +1,64 @@
+import { expect, test } from "vitest";
+import { MemoryStore } from "../../node/index.ts";
+import type { KnownTail } from "../../src/known-tail.ts";
+import type { Clock } from "../../src/platform.ts";
+import { UploadTask } from "../../src/upload-task.ts";
+import { MemoryCache } from "../cache/memory-cache.ts";
+import { codecs, lineage, writer } from "../format/objects.ts";
+import { entryOf, object, position, record } from "../suites/write-cache.ts";
+import { FaultyStore } from "./faulty-store.ts";
+
+/** An upload takes 200 ms, and one may begin each second. */
+function task() {
+  let now = 1_000_000;
+  const clock: Clock = {
+    now: () => now,
+    stopwatch: () => () => 0,
+    after: () => ({ cancel: () => {} }),
+    turn: async () => {},
+  };
+  const store = new FaultyStore(new MemoryStore());
+  store.meanwhile = async (method) => {
+    if (method === "put") now += 200;
+  };
+  const cache = new MemoryCache();
+  const tail = { require: async () => {}, confirm: () => {}, forget: () => {} } as unknown as KnownTail;
+  const claim = { version: 1, lineage, writer, created: 0 } as const;
+  const uploads = new UploadTask({
+    context: { store, cache, codecs, clock, tail, claim, claimed: true },
+    intervalMs: 1000,
+    signal: new AbortController().signal,
+    merge: async () => {},
+    uploaded: () => position(0),
+    onUploaded: () => {},
+    onFailed: () => {},
+  });
+  /** The cache has an entry more, `ms` later. */
+  const drain = (txid: number, ms: number) => {
+    now += ms;
+    const append = cache.append();
+    append.write(object(txid - 1, txid));
+    append.commit(entryOf(txid - 1, txid), record(txid));
+  };
+  return { uploads, drain, now: () => now };
+}
+
+test("under steady commits uploads do not fall behind drains that come once an interval", async () => {
+  const { uploads, drain, now } = task();
+  drain(1, 0);
+  await uploads.run();
+  for (let txid = 2; txid < 20; txid++) {
+    drain(txid, 1005 - 200); // 1005 ms behind the last one
+    expect(uploads.due()).toBeLessThanOrEqual(now());
+    await uploads.run();
+  }
+});
+
+test("what is cached sooner waits until an interval has passed since the last upload began", async () => {
+  const { uploads, drain, now } = task();
+  drain(1, 0);
+  const began = now();
+  await uploads.run();
+  drain(2, 10);
+  expect(uploads.due()).toBe(began + 1000);
+});
