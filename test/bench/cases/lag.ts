@@ -76,6 +76,8 @@ async function begin(directory: string, s3: S3Options, name: string, intervalMs:
     db.exec(lagInsert);
     return performance.now();
   };
+  commit(); // before the first upload the replica's end is looked at
+  await replicator.waitUntilUploaded();
   const end = async () => {
     db.close();
     await replicator.stop();
