@@ -18,7 +18,8 @@ import { CacheError } from "../src/errors.ts";
  *
  * A file is valid if and only if (1) it ends in the magic, (2) the version is known, (3) object, JSON and footer are
  * together exactly the file, (4) the checksum fits, (5) the position record's version is known, and (6) the JSON has
- * the fields of a record. The object's bytes are covered by the object's own id.
+ * the fields of a record. The object's bytes are those that were written if and only if they have the record's CRC-32, which is
+ * looked at when they are read for an upload: to look sooner would take as long as there are bytes.
  */
 export const FOOTER_BYTES = 64;
 const VERSION = 1;
@@ -27,6 +28,8 @@ const MAGIC = Buffer.from("sluicewc", "latin1");
 export interface CacheRecord {
   /** The segment in this file. */
   readonly entry?: CacheEntry;
+  /** CRC-32 of its bytes, where there is an entry. */
+  readonly crc?: number;
   /** Sequence numbers of the entries that this one replaced. */
   readonly replaces?: readonly number[];
   /** The record holds without resync only while the permit of this number exists. */
@@ -75,11 +78,11 @@ export function decodeTail(
 
 /** Versions first: what else a later release writes is not for this one to judge. */
 function readRecord(path: string, value: Partial<CacheRecord> | null): CacheRecord {
-  const { entry, replaces = [], permit, position } = value ?? {};
+  const { entry, crc, replaces = [], permit, position } = value ?? {};
   if (typeof position?.version === "number" && (position.version as number) !== 1) throw madeByNewer(path);
   const valid =
     readPositionRecord(position) !== null &&
-    (entry === undefined || readCacheEntry(entry) !== null) &&
+    (entry === undefined || (readCacheEntry(entry) !== null && Number.isSafeInteger(crc))) &&
     Array.isArray(replaces) &&
     [permit, ...replaces].every((number) => Number.isSafeInteger(number));
   if (!valid) throw damaged(path, "its record is altered");

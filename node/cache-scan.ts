@@ -12,6 +12,8 @@ const UNTOLD_REASON = "marked before, when there was no room to write down why";
 /** An entry and where it is. */
 export interface Placed {
   readonly entry: CacheEntry;
+  /** CRC-32 of its bytes. */
+  readonly crc: number;
   readonly sequence: number;
   path: string;
 }
@@ -57,7 +59,12 @@ export function scanCache(fs: ScanFs, directory: string): CacheContents {
   const position = newest === undefined ? null : judged(newest.record, permits);
   const found = records
     .filter(({ kind, sequence }) => kind === "entry" && !replaced.has(sequence))
-    .map(({ name, sequence, record }) => ({ entry: record.entry!, sequence, path: join(directory, name) }))
+    .map(({ name, sequence, record }) => ({
+      entry: record.entry!,
+      crc: record.crc!,
+      sequence,
+      path: join(directory, name),
+    }))
     .sort((a, b) => a.entry.from.txid - b.entry.from.txid);
   // A backlog is dropped only under the mark, and a crash may leave any part of it.
   const placed = position?.resync === undefined ? found : found.slice(0, chainLength(found));

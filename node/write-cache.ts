@@ -1,8 +1,10 @@
 import * as nodeFs from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
+import { crc32 } from "node:zlib";
 import { assert } from "../src/assert.ts";
 import { checkChain, placeBehindHead, sameEntry } from "../src/cache/check-chain.ts";
+import { DamagedEntryError } from "../src/cache/damaged-entry.ts";
 import type {
   CacheAppend,
   CacheEntry,
@@ -15,7 +17,6 @@ import { fault } from "../src/faults.ts";
 import type { PutBody } from "../src/store/object-store.ts";
 import { FsAppend } from "./cache-append.ts";
 import { CacheDirectory, type CacheFs, type OpenFile } from "./cache-directory.ts";
-import { damaged } from "./cache-file.ts";
 import type { Placed } from "./cache-scan.ts";
 
 /** Bytes read at a time for an upload. */
@@ -70,7 +71,7 @@ export class FsWriteCache implements WriteCache {
     this.#appending = true;
     return new FsAppend(
       this.#directory,
-      (entry, position) => this.#prepare(entry, position, replaced),
+      (entry, crc, position) => this.#prepare(entry, crc, position, replaced),
       () => {
         this.#appending = false;
       },
@@ -108,7 +109,7 @@ export class FsWriteCache implements WriteCache {
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
     const placed = this.#find(entry);
     if (offset + length > placed.entry.size)
-      throw damaged(placed.path, `it has no bytes up to ${offset + length}`);
+      throw new DamagedEntryError(placed.path, `it has no bytes up to ${offset + length}`);
     const handle = await this.#open(placed);
     try {
       return await this.#readAt(placed, handle, offset, length);
@@ -161,17 +162,18 @@ export class FsWriteCache implements WriteCache {
 
   #prepare(
     entry: CacheEntry,
+    crc: number,
     position: PositionRecord,
     replaced: readonly Placed[],
   ): (file: OpenFile) => void {
     const { from, to, size, time } = entry;
-    const placed: Placed = { entry: { from, to, size, time }, sequence: 0, path: "" };
+    const placed: Placed = { entry: { from, to, size, time }, crc, sequence: 0, path: "" };
     // Looked up again: since the append began, entries may have left.
     const at = placeBehindHead(this.#entries, replaced);
     checkChain(this.entries().toSpliced(at, replaced.length, placed.entry), position);
     const replaces = replaced.map(({ sequence }) => sequence);
     return (file) => {
-      const record = { entry: placed.entry, ...(replaces.length > 0 ? { replaces } : {}), position };
+      const record = { entry: placed.entry, crc, ...(replaces.length > 0 ? { replaces } : {}), position };
       const durable = this.#directory.publish(file, "entry", size, record);
       this.#entries = this.#entries.toSpliced(at, replaced.length, { ...placed, ...durable });
       this.#newest = { sequence: durable.sequence, position };
@@ -220,11 +222,19 @@ export class FsWriteCache implements WriteCache {
     }
   }
 
+  /** Whoever takes them has all of them only if they are those that were written. */
   async *#chunks(placed: Placed): AsyncGenerator<Uint8Array, void, undefined> {
     const handle = await this.#open(placed);
     try {
-      for (let at = 0; at < placed.entry.size; at += CHUNK_BYTES)
-        yield await this.#readAt(placed, handle, at, Math.min(CHUNK_BYTES, placed.entry.size - at));
+      const { size } = placed.entry;
+      let crc = 0;
+      for (let at = 0; at < size; at += CHUNK_BYTES) {
+        const chunk = await this.#readAt(placed, handle, at, Math.min(CHUNK_BYTES, size - at));
+        crc = crc32(chunk, crc);
+        if (at + chunk.length === size && crc !== placed.crc)
+          throw new DamagedEntryError(placed.path, "its bytes are altered");
+        yield chunk;
+      }
     } finally {
       await handle.close();
     }
@@ -232,6 +242,8 @@ export class FsWriteCache implements WriteCache {
 
   #open(placed: Placed): Promise<FileHandle> {
     return open(placed.path, "r").catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT")
+        throw new DamagedEntryError(placed.path, "it is gone", { cause: error });
       throw this.#directory.error("cannot be read", error);
     });
   }
@@ -242,7 +254,7 @@ export class FsWriteCache implements WriteCache {
       const { bytesRead } = await handle.read(bytes, at, length - at, offset + at).catch((error: unknown) => {
         throw this.#directory.error("cannot be read", error);
       });
-      if (bytesRead === 0) throw damaged(placed.path, "it was cut");
+      if (bytesRead === 0) throw new DamagedEntryError(placed.path, "it was cut");
       at += bytesRead;
     }
     return bytes;

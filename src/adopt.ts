@@ -1,9 +1,11 @@
+import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { readClaim } from "./claim.ts";
 import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
+import { discardEntries } from "./give-up.ts";
 import { KnownTail } from "./known-tail.ts";
 import { lookAgain } from "./look-again.ts";
 import { plan } from "./plan.ts";
@@ -28,6 +30,8 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
   } catch (error) {
     if (error instanceof ReplicaFencedError) return true;
     restoreOptions.signal?.throwIfAborted();
+    // Once it runs, the database makes up for what is damaged in the cache.
+    if (error instanceof DamagedEntryError) return false;
     if (error instanceof StoreError && error.transient) return false;
     throw error;
   }
@@ -38,7 +42,7 @@ export async function adoptRemote(
   context: StartContext,
   loaded: PositionRecord | null,
 ): Promise<PositionRecord | null> {
-  await discardEntries(context.platform.cache, loaded);
+  await discardBacklog(context.platform.cache, loaded);
   fault("adopt:before-restore");
   const { record } = await restoreDatabase(context, null, { ...context.restoreOptions, overwrite: true });
   return record;
@@ -95,7 +99,7 @@ async function goOnBehind(
   resync: string,
 ): Promise<PositionRecord> {
   const { cache, clock } = platform;
-  await discardEntries(cache, record);
+  await discardBacklog(cache, record);
   const next: PositionRecord = {
     version: 1,
     lineage: header.lineage,
@@ -113,16 +117,8 @@ async function goOnBehind(
   return next;
 }
 
-/**
- * Lets go of everything that waits for upload; the mark comes first, so that a crash in between is noticed. Our part of the
- * chain in the store then ends before the head: what it led to must not be taken for a position of the replica.
- */
-async function discardEntries(cache: WriteCache, record: PositionRecord | null): Promise<void> {
+async function discardBacklog(cache: WriteCache, record: PositionRecord | null): Promise<void> {
   const [head] = cache.entries();
-  if (head === undefined || record === null) return;
-  const resync = "its backlog was given up";
-  cache.markResync(resync);
-  await cache.dropBacklog();
-  cache.savePosition({ ...record, cached: head.from, resync });
-  await cache.ack(head);
+  if (head !== undefined && record !== null)
+    await discardEntries(cache, head, record, "its backlog was given up");
 }

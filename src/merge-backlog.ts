@@ -1,4 +1,6 @@
+import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheAppend, CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import { CorruptObjectError, UnsupportedFormatError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { openObject } from "./format/decode.ts";
@@ -24,7 +26,7 @@ export interface BacklogContext {
  * Merges the newest entries of the cache, the tail among them, since a merged segment has an id of its own and nothing
  * may continue the old one. The head stays: its upload may be under way. Hands over the record saved with the merged entry
  * in the step that saves it. Returns whether fewer wait, by this or by uploads that went on meanwhile and overtook it; false
- * when there was nothing to merge, or it was interrupted.
+ * when there was nothing to merge, or it was interrupted. Throws CacheError, DamagedEntryError where one of them is damaged.
  */
 export async function mergeBacklog(
   context: BacklogContext,
@@ -74,8 +76,18 @@ export async function mergeBacklog(
     append?.abort();
     if (interruption.given) return false;
     if (overtaken()) return true;
-    throw error;
+    throw asEntryDamage(error);
   }
+}
+
+/**
+ * What is wrong with an entry that was opened as an object. Also an unknown format is damage there: a release that writes
+ * another one has to give the records of its caches another version, which is refused before any entry is looked at. In a
+ * replica it is not, see `openObject`.
+ */
+export function asEntryDamage(error: unknown): unknown {
+  if (!(error instanceof CorruptObjectError || error instanceof UnsupportedFormatError)) return error;
+  return new DamagedEntryError(error.key, error.message, { cause: error });
 }
 
 export function openEntry(cache: WriteCache, entry: CacheEntry, codecs: Codecs): Promise<ObjectReader> {

@@ -1,9 +1,8 @@
 import { assert } from "./assert.ts";
 import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
-import { CorruptObjectError } from "./errors.ts";
 import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { encodeEnd } from "./format/encode.ts";
-import { openEntry } from "./merge-backlog.ts";
+import { asEntryDamage, openEntry } from "./merge-backlog.ts";
 import type { Clock } from "./platform.ts";
 import type { PutBody } from "./store/object-store.ts";
 
@@ -11,32 +10,31 @@ interface RepackContext {
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   readonly clock: Clock;
-  readonly onDamaged: (error: CorruptObjectError) => void;
 }
 
 /**
  * The segment of an entry whose blocks a gate stored as they are, with its blocks packed, in memory. It is the same object
  * by its id, which is of the pages and not of how they are packed: so it may be sent in place of what is cached, and again.
  *
- * Where the cached bytes are damaged, `onDamaged` is told and they go up as they are, as those do which nobody looks into:
- * what is behind them must not wait for ever. Throws CacheError where they cannot be read.
+ * Throws CacheError where it cannot be read: DamagedEntryError where that is for good.
  */
 export async function repack(
-  { cache, codecs, clock, onDamaged }: RepackContext,
+  context: RepackContext,
   entry: CacheEntry,
   signal: AbortSignal | undefined,
 ): Promise<PutBody> {
   try {
-    return await pack({ cache, codecs, clock }, entry, signal);
+    // Ids and hashes are not of every byte: between the pages of a block there is what `sqlite3` alone looks at.
+    const body = context.cache.read(entry);
+    if ("chunks" in body) for await (const _ of body.chunks());
+    return await pack(context, entry, signal);
   } catch (error) {
-    if (!(error instanceof CorruptObjectError)) throw error;
-    onDamaged(error);
-    return cache.read(entry);
+    throw asEntryDamage(error);
   }
 }
 
 async function pack(
-  { cache, codecs, clock }: Omit<RepackContext, "onDamaged">,
+  { cache, codecs, clock }: RepackContext,
   entry: CacheEntry,
   signal: AbortSignal | undefined,
 ): Promise<PutBody> {

@@ -1,3 +1,4 @@
+import type { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry } from "./cache/write-cache.ts";
 import type { Settings } from "./config.ts";
 import { DrainTask } from "./drain-task.ts";
@@ -103,19 +104,14 @@ export class Replication {
         tail,
         claim,
         claimed: false,
-        stored: {
-          has: (entry) => this.#drainer.isStored(entry),
-          onDamaged: (error) => {
-            this.#fail(error);
-            this.#snapshots.want(); // from it on, the replica restores again
-          },
-        },
+        isStored: (entry) => this.#drainer.isStored(entry),
       },
       intervalMs: settings.uploadIntervalMs,
       signal,
       merge: () => this.#mergeBacklog(),
       uploaded: () => this.#uploadedPosition,
       onUploaded: (entry, object) => this.#noteUploaded(entry, object),
+      giveUp: (head, error) => this.#giveUp(head, error),
       onFailed: fail,
     });
     this.#pinning = {
@@ -245,6 +241,13 @@ export class Replication {
     this.#drainer.markResync(reason);
     this.#o.emit("resync", { reason, phase: "needed" });
     this.#loop.wake();
+  }
+
+  async #giveUp(head: CacheEntry, error: DamagedEntryError): Promise<void> {
+    const { giveUp } = await loadUpkeep();
+    const reason = await giveUp(this.#o.platform.cache, this.#drainer, head);
+    this.#fail(error);
+    this.#o.emit("resync", { reason, phase: "needed" });
   }
 
   /** For notes made inside SQLite's calls: listeners run outside of them. */

@@ -1,3 +1,4 @@
+import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import { bytesOf, type PositionRecord, type WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
 import type { OverflowTaskOptions } from "./overflow-task.ts";
@@ -7,7 +8,13 @@ export async function shrinkCache(options: OverflowTaskOptions): Promise<void> {
   const { platform, drainer, maxCacheSize, onOverflow, onFailed } = options;
   const { cache } = platform;
   const bytes = () => bytesOf(cache.entries());
-  while (!drainer.busy && bytes() > maxCacheSize / 2) if (!(await drainer.merge())) break;
+  const merge = () =>
+    drainer.merge().catch((error: unknown) => {
+      if (!(error instanceof DamagedEntryError)) throw error;
+      onFailed(error);
+      return false;
+    });
+  while (!drainer.busy && bytes() > maxCacheSize / 2) if (!(await merge())) break;
   const before = bytes();
   if (drainer.busy || before <= maxCacheSize || cache.entries().length < 2) return;
   const reason = `the write cache held more than ${maxCacheSize} bytes`;

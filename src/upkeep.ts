@@ -2,6 +2,7 @@
 // another, and each request costs more than the bytes.
 
 export { claimReplica } from "./claim.ts";
+export { giveUp } from "./give-up.ts";
 export { mergeBacklog } from "./merge-backlog.ts";
 export { findNewestSnapshot } from "./newest-snapshot.ts";
 export { repack } from "./repack.ts";
@@ -10,5 +11,5 @@ export { readResyncBase } from "./resync-base.ts";
 export { shrinkCache } from "./shrink-cache.ts";
 export { checkTail } from "./tail.ts";
 export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";
-export { requireOurs } from "./taken-key.ts";
+export { findOurs } from "./taken-key.ts";
 export { verifyLocal } from "./verify-local.ts";

@@ -1,3 +1,4 @@
+import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry } from "./cache/write-cache.ts";
 import type { ReplicaFencedError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
@@ -20,6 +21,8 @@ export interface UploadTaskOptions {
   readonly uploaded: () => Position;
   /** `object`: what the store has of it. */
   readonly onUploaded: (entry: CacheEntry, object: StoredInfo) => void;
+  /** The head is damaged: it is not in the cache any more when this resolves. */
+  readonly giveUp: (head: CacheEntry, error: DamagedEntryError) => Promise<void>;
   readonly onFailed: (error: unknown) => void;
 }
 
@@ -87,7 +90,7 @@ export class UploadTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { context, signal, intervalMs, merge, uploaded, onUploaded } = this.#o;
+    const { context, signal, intervalMs, merge, uploaded, onUploaded, giveUp } = this.#o;
     const { clock, tail } = context;
     const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
@@ -97,7 +100,11 @@ export class UploadTask implements Task {
     if (!this.awaited && context.cache.entries().length > MERGE_FROM) await merge();
     this.capabilities ??= await context.store.capabilities({ signal });
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
-      const object = await uploadHead(context, head, signal);
+      const object = await uploadHead(context, head, signal).catch((error: unknown) => {
+        if (!(error instanceof DamagedEntryError)) throw error;
+        return giveUp(head, error);
+      });
+      if (!object) continue;
       this.lastUploadTime = clock.now();
       this.failures = 0;
       onUploaded(head, object);

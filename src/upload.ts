@@ -1,6 +1,7 @@
+import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry, WriteCache } from "./cache/write-cache.ts";
 import type { Claim } from "./claim.ts";
-import { type CorruptObjectError, ReplicaFencedError, StoreError } from "./errors.ts";
+import { ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { segmentKey } from "./format/keys.ts";
@@ -16,11 +17,8 @@ export interface UploadContext {
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   readonly clock: Clock;
-  /** Which entries are still to be packed; `onDamaged` hears of one that is damaged, and goes up so. */
-  readonly stored?: {
-    readonly has: (entry: CacheEntry) => boolean;
-    readonly onDamaged: (error: CorruptObjectError) => void;
-  };
+  /** Whether the blocks of an entry are still to be packed. */
+  readonly isStored?: (entry: CacheEntry) => boolean;
   readonly tail: KnownTail;
   /** Ours, known to stand in the store once `claimed` is true. */
   readonly claim: Claim;
@@ -37,7 +35,8 @@ export interface UploadContext {
  *
  * Returns what the store has, whose size is not that of the entry where it was packed on its way.
  *
- * Throws ReplicaFencedError when another writer was there first, StoreError otherwise.
+ * Throws ReplicaFencedError when another writer was there first, DamagedEntryError where the entry cannot be sent and is
+ * not in the store from an earlier try, CacheError and StoreError otherwise.
  */
 export async function uploadHead(
   context: UploadContext,
@@ -76,15 +75,18 @@ async function send(
 ): Promise<number> {
   const { store } = context;
   await ensureClaim(context, signal);
-  const body = await bodyOf(context, entry, signal);
-  fault("upload:before-put");
   try {
+    const body = await bodyOf(context, entry, signal);
+    fault("upload:before-put");
     await store.put(key, body, { ifNoneMatch: "*", ...(signal && { signal }) });
     return "chunks" in body ? body.size : body.length;
   } catch (error) {
-    if (!(error instanceof StoreError) || error.kind !== "precondition-failed") throw error;
-    const { requireOurs } = await loadUpkeep();
-    return requireOurs(context, entry, key, signal);
+    const taken = error instanceof StoreError && error.kind === "precondition-failed";
+    if (!taken && !(error instanceof DamagedEntryError)) throw error;
+    const { findOurs } = await loadUpkeep();
+    const size = await findOurs(context, entry, key, signal);
+    if (size === null) throw error;
+    return size;
   }
 }
 
@@ -93,10 +95,10 @@ async function bodyOf(
   entry: CacheEntry,
   signal: AbortSignal | undefined,
 ): Promise<PutBody> {
-  const { cache, codecs, clock, stored } = context;
-  if (stored?.has(entry) !== true) return cache.read(entry);
+  const { cache, isStored } = context;
+  if (isStored?.(entry) !== true) return cache.read(entry);
   const { repack } = await loadUpkeep();
-  return repack({ cache, codecs, clock, ...stored }, entry, signal);
+  return repack(context, entry, signal);
 }
 
 export async function ensureClaim(context: UploadContext, signal?: AbortSignal): Promise<void> {

@@ -6,9 +6,15 @@ import { CHUNK_BYTES, chunkKey } from "./idb-records.ts";
 /** What an open segment asks of its cache. */
 export interface AppendHost {
   readonly store: UseStore;
-  /** Makes the entry durable; `beside` puts what belongs into the same transaction. `onAllowed`: no refusal any more. */
+  /** xxh64. */
+  readonly hash64: (bytes: Uint8Array) => bigint;
+  /**
+   * Makes the entry durable; `beside` puts what belongs into the same transaction. `hashes` are those of its chunks.
+   * `onAllowed`: no refusal any more.
+   */
   publish(
     entry: CacheEntry,
+    hashes: readonly bigint[],
     position: PositionRecord,
     beside: (store: IDBObjectStore) => void,
     onAllowed: () => void,
@@ -29,7 +35,7 @@ export class IdbAppend implements QueueAppend {
   readonly #sequence: number;
   #buffer: Uint8Array | null = null;
   #filled = 0;
-  #chunks = 0;
+  readonly #hashes: bigint[] = [];
   #writing: Promise<void> = Promise.resolve();
   #ended = false;
 
@@ -51,15 +57,17 @@ export class IdbAppend implements QueueAppend {
 
   async commit(entry: CacheEntry, position: PositionRecord): Promise<void> {
     assert(!this.#ended, "the segment is open");
-    const size = this.#chunks * CHUNK_BYTES + this.#filled;
+    const size = this.#hashes.length * CHUNK_BYTES + this.#filled;
     assert(entry.size === size, "an entry states the size of its object");
-    const rest = this.#buffer?.slice(0, this.#filled);
-    const key = chunkKey(this.#sequence, this.#chunks);
+    const rest = this.#buffer?.slice(0, this.#filled) ?? new Uint8Array();
+    const key = chunkKey(this.#sequence, this.#hashes.length);
+    const hashes = rest.length > 0 ? [...this.#hashes, this.#host.hash64(rest)] : this.#hashes;
     await this.#host.publish(
       entry,
+      hashes,
       position,
       (store) => {
-        if (rest !== undefined && rest.length > 0) store.put(rest, key);
+        if (rest.length > 0) store.put(rest, key);
       },
       () => this.#end(),
     );
@@ -85,8 +93,8 @@ export class IdbAppend implements QueueAppend {
   }
 
   async #flush(chunk: Uint8Array): Promise<void> {
-    await set(chunkKey(this.#sequence, this.#chunks), chunk, this.#host.store);
-    this.#chunks += 1;
+    await set(chunkKey(this.#sequence, this.#hashes.length), chunk, this.#host.store);
+    this.#hashes.push(this.#host.hash64(chunk));
     this.#filled = 0;
   }
 

@@ -1,6 +1,7 @@
 import { get } from "idb-keyval";
 import { assert } from "../src/assert.ts";
 import { checkChain, placeOf, sameEntry } from "../src/cache/check-chain.ts";
+import { DamagedEntryError } from "../src/cache/damaged-entry.ts";
 import type {
   CacheEntry,
   CacheState,
@@ -9,13 +10,13 @@ import type {
   SegmentQueue,
 } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
+import type { Codecs } from "../src/format/codecs.ts";
 import type { PutBody } from "../src/store/object-store.ts";
 import { IdbAppend } from "./idb-append.ts";
 import { CacheConnection } from "./idb-connection.ts";
 import {
   CHUNK_BYTES,
   chunkKey,
-  damaged,
   judge,
   type Placed,
   putEntry,
@@ -34,6 +35,7 @@ import {
  */
 export class IdbQueue implements SegmentQueue {
   readonly #name: string;
+  readonly #hash64: Codecs["hash64"];
   readonly #connection: CacheConnection;
   #loaded = false;
   #entries: Placed[] = [];
@@ -51,8 +53,9 @@ export class IdbQueue implements SegmentQueue {
   #commits = 0;
 
   /** `name` of the database, which `load` creates. Exclusive use of it is the caller's care. */
-  constructor(name: string, factory: IDBFactory = indexedDB) {
+  constructor(name: string, hash64: Codecs["hash64"], factory: IDBFactory = indexedDB) {
     this.#name = name;
+    this.#hash64 = hash64;
     this.#connection = new CacheConnection(name, factory);
   }
 
@@ -86,8 +89,9 @@ export class IdbQueue implements SegmentQueue {
     const sequence = this.#sequence;
     return new IdbAppend(sequence, {
       store: this.#connection.store,
-      publish: (entry, position, beside, onAllowed) =>
-        this.#commit({ entry, position, sequence, replaced, beside, onAllowed }),
+      hash64: this.#hash64,
+      publish: (entry, hashes, position, beside, onAllowed) =>
+        this.#commit({ entry, hashes, position, sequence, replaced, beside, onAllowed }),
       end: () => {
         this.#appending = false;
       },
@@ -132,8 +136,7 @@ export class IdbQueue implements SegmentQueue {
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
     const placed = this.#find(entry);
     const { chunkBytes } = placed;
-    if (offset + length > placed.entry.size)
-      throw damaged(this.#name, `an entry has no bytes up to ${offset + length}`);
+    if (offset + length > placed.entry.size) throw this.#damaged(entry, "bytes of it are missing");
     const bytes = new Uint8Array(length);
     for (let at = 0; at < length; ) {
       const index = Math.floor((offset + at) / chunkBytes);
@@ -189,9 +192,15 @@ export class IdbQueue implements SegmentQueue {
     if (commit.replaced.length > 0) await this.#sweep(commit.replaced.map(({ sequence }) => sequence));
   }
 
-  async #publish({ entry, position, sequence, replaced, beside, onAllowed }: Commit): Promise<void> {
+  async #publish({ entry, hashes, position, sequence, replaced, beside, onAllowed }: Commit): Promise<void> {
     const { from, to, size, time } = entry;
-    const placed = { entry: { from, to, size, time }, sequence, chunkBytes: CHUNK_BYTES, leaving: false };
+    const placed: Placed = {
+      entry: { from, to, size, time },
+      sequence,
+      chunkBytes: CHUNK_BYTES,
+      hashes,
+      leaving: false,
+    };
     const at = placeOf(this.#entries, replaced);
     const next = this.#entries.toSpliced(at, replaced.length, placed);
     checkChain(
@@ -257,11 +266,16 @@ export class IdbQueue implements SegmentQueue {
     for (let i = 0; i * placed.chunkBytes < placed.entry.size; i++) yield await this.#chunk(placed, i);
   }
 
-  async #chunk({ entry, sequence, chunkBytes }: Placed, index: number): Promise<Uint8Array> {
+  async #chunk({ entry, sequence, chunkBytes, hashes }: Placed, index: number): Promise<Uint8Array> {
     const bytes = await get<Uint8Array>(chunkKey(sequence, index), this.#connection.store);
     if (bytes?.length !== Math.min(chunkBytes, entry.size - index * chunkBytes))
-      throw damaged(this.#name, `bytes of the entry of transaction ${entry.to.txid} are missing`);
+      throw this.#damaged(entry, "bytes of it are missing");
+    if (this.#hash64(bytes) !== hashes[index]) throw this.#damaged(entry, "its bytes are altered");
     return bytes;
+  }
+
+  #damaged({ to }: CacheEntry, how: string): DamagedEntryError {
+    return new DamagedEntryError(`the entry of transaction ${to.txid} in IndexedDB "${this.#name}"`, how);
   }
 
   #find(entry: CacheEntry): Placed {
@@ -278,6 +292,7 @@ export class IdbQueue implements SegmentQueue {
 /** A commit as it was asked for; `beside` and `onAllowed` are those of AppendHost. */
 interface Commit {
   readonly entry: CacheEntry;
+  readonly hashes: readonly bigint[];
   readonly position: PositionRecord;
   readonly sequence: number;
   readonly replaced: readonly Placed[];

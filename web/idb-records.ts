@@ -12,7 +12,7 @@ import { samePosition } from "../src/format/position.ts";
  * | "cache" | `{ version: 1, id }`: the layout, and a UUID by which this database is known again |
  * | "position" | the position record |
  * | "permit" | `{ version: 1 }`; without it the position record is marked for resync, whatever it says |
- * | ["entry", sequence] | `{ version: 1, entry, chunkBytes }` |
+ * | ["entry", sequence] | `{ version: 1, entry, chunkBytes, hashes }`: bigints, xxh64 of each chunk |
  * | ["chunk", sequence, i] | Uint8Array: bytes i × chunkBytes and following of the object, chunkBytes of them or the rest |
  *
  * An entry counts if and only if its ["entry", …] record is there: chunks without one are an append that did not come to
@@ -34,6 +34,8 @@ export interface Placed {
   readonly entry: CacheEntry;
   readonly sequence: number;
   readonly chunkBytes: number;
+  /** xxh64 of each chunk. */
+  readonly hashes: readonly bigint[];
   /** It is being acknowledged: its records may be gone. */
   leaving: boolean;
 }
@@ -48,8 +50,8 @@ export function revokePermit(store: IDBObjectStore): void {
   store.delete(PERMIT_KEY);
 }
 
-export function putEntry(store: IDBObjectStore, { sequence, entry, chunkBytes }: Placed): void {
-  store.put({ version: LAYOUT_VERSION, entry, chunkBytes }, ["entry", sequence]);
+export function putEntry(store: IDBObjectStore, { sequence, entry, chunkBytes, hashes }: Placed): void {
+  store.put({ version: LAYOUT_VERSION, entry, chunkBytes, hashes }, ["entry", sequence]);
 }
 
 export function chunkKey(sequence: number, index: number): IDBValidKey {
@@ -65,7 +67,7 @@ export interface StoredRecords {
   readonly position: PositionRecord | undefined;
   readonly permitted: boolean;
   readonly entryKeys: readonly IDBValidKey[];
-  readonly entries: readonly { version: number; entry: CacheEntry; chunkBytes: number }[];
+  readonly entries: readonly ({ version: number } & Pick<Placed, "entry" | "chunkBytes" | "hashes">)[];
   readonly chunkKeys: readonly IDBValidKey[];
 }
 
@@ -99,12 +101,16 @@ export function judge(name: string, stored: StoredRecords): CacheContents {
   if (versions.some((version) => typeof version === "number" && version !== 1)) throw madeByNewer(name);
   const whole =
     (stored.position === undefined || readPositionRecord(stored.position) !== null) &&
-    stored.entries.every((stored) => readCacheEntry(stored?.entry) !== null && stored.chunkBytes >= 1);
+    stored.entries.every(
+      (stored) =>
+        readCacheEntry(stored?.entry) !== null && stored.chunkBytes >= 1 && Array.isArray(stored.hashes),
+    );
   if (!whole) throw damaged(name, "a record has not the fields of one");
   const entries = stored.entries
-    .map(({ entry, chunkBytes }, i) => ({
+    .map(({ entry, chunkBytes, hashes }, i) => ({
       entry,
       chunkBytes,
+      hashes,
       sequence: (stored.entryKeys[i] as [string, number])[1],
       leaving: false,
     }))

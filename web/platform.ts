@@ -72,7 +72,7 @@ export class PoolPlatform implements Platform {
         new SideFile(new PoolFile(this.#abi, this.baseVfs, `${dbPath}-sluice`), (bytes) =>
           codecs.hash64(bytes),
         ),
-      queue: new IdbQueue(cacheName),
+      queue: new IdbQueue(cacheName, codecs.hash64),
       clock: this.clock,
       isFull: () => this.isFull(),
       onTrouble,

@@ -37,10 +37,16 @@ export interface SegmentQueue {
   /** The entries, oldest first. The first is the head: its upload may be under way, so it is never merged or dropped. */
   entries(): readonly CacheEntry[];
 
-  /** The bytes of an entry, readable again and again until it is acknowledged, replaced or dropped. */
+  /**
+   * The bytes of an entry, readable again and again until it is acknowledged, replaced or dropped. They are those that were
+   * written, or reading them throws before its end: DamagedEntryError.
+   */
   read(entry: CacheEntry): PutBody;
 
-  /** Exactly `length` bytes of an entry from `offset`. Throws CacheError where the entry has fewer. */
+  /**
+   * Exactly `length` bytes of an entry from `offset`. Throws DamagedEntryError where the entry has fewer; that they are those that
+   * were written is for who reads to check.
+   */
   readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array>;
 
   /**

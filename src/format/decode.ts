@@ -1,6 +1,6 @@
-import { CorruptObjectError } from "../errors.ts";
+import { CorruptObjectError, UnsupportedFormatError } from "../errors.ts";
 import type { Codecs } from "./codecs.ts";
-import { decodeHeader, maxHeaderPayload, type ObjectHeader } from "./header.ts";
+import { decodeHeader, formatVersion, maxHeaderPayload, type ObjectHeader } from "./header.ts";
 import { indexPayloadSize, type ObjectIndex, objectId } from "./index-table.ts";
 import { blockCountOf } from "./layout.ts";
 import { ObjectReader } from "./object-reader.ts";
@@ -37,21 +37,61 @@ const minObject = 3 * skippableHeaderSize + indexPayloadSize(1, 1) + (trailerFra
  * Reads and checks all of an object but its blocks: header, trailer, index, id, and that the lengths add up to `size`.
  * No length is believed before it is compared with `source.size`. One read for a small object, two or three otherwise.
  *
+ * An unknown format is another release's, which nobody here may judge, append to or replace; but not where the object's id
+ * is that of the same header with this release's format in it. It was written so then, and its format number is damaged.
+ *
  * Throws UnsupportedFormatError, CorruptObjectError, and what `source.read` throws.
  */
 export async function openObject(source: ObjectSource, codecs: Codecs): Promise<ObjectReader> {
   if (source.size < minObject) throw new CorruptObjectError(source.key, "size", `${source.size} bytes`);
   const bytes = await ObjectBytes.fetch(source);
   const headerPayload = await readHeader(bytes);
-  const header = decodeHeader(headerPayload, source.key);
-  requireKey(header, source.key);
-
   const blocksOffset = skippableHeaderSize + headerPayload.length;
-  const trailerFrame = await bytes.read(source.size - trailerFrameSize, trailerFrameSize);
-  const trailer = decodeTrailer(trailerFrame, source.size, blocksOffset, source.key);
+  try {
+    return await openWith(bytes, headerPayload, blocksOffset, codecs);
+  } catch (error) {
+    if (!(error instanceof UnsupportedFormatError)) throw error;
+    if (!(await isOfThisFormat(bytes, headerPayload, blocksOffset, codecs))) throw error;
+    throw new CorruptObjectError(
+      source.key,
+      "header",
+      `${error.what}, where its id is that of format ${formatVersion}`,
+    );
+  }
+}
+
+async function openWith(
+  bytes: ObjectBytes,
+  headerPayload: Uint8Array,
+  blocksOffset: number,
+  codecs: Codecs,
+): Promise<ObjectReader> {
+  const { key, size } = bytes;
+  const header = decodeHeader(headerPayload, key);
+  requireKey(header, key);
+  const trailerFrame = await bytes.read(size - trailerFrameSize, trailerFrameSize);
+  const trailer = decodeTrailer(trailerFrame, size, blocksOffset, key);
   const index = await readIndex(bytes, trailer, header, headerPayload, codecs);
-  requireLayout(index, blocksOffset, trailer, source.key);
+  requireLayout(index, blocksOffset, trailer, key);
   return new ObjectReader(bytes, header, trailer.id, index, blocksOffset, codecs);
+}
+
+/** Whether all fits with this release's format in the header. Throws what the source throws. */
+async function isOfThisFormat(
+  bytes: ObjectBytes,
+  headerPayload: Uint8Array,
+  blocksOffset: number,
+  codecs: Codecs,
+): Promise<boolean> {
+  const text = new TextDecoder().decode(headerPayload);
+  const written = text.replace(/^\{"format":\d+,/, `{"format":${formatVersion},`);
+  try {
+    await openWith(bytes, new TextEncoder().encode(written), blocksOffset, codecs);
+    return true;
+  } catch (error) {
+    if (error instanceof CorruptObjectError || error instanceof UnsupportedFormatError) return false;
+    throw error;
+  }
 }
 
 /**

@@ -1,8 +1,9 @@
 /** One life of a process that writes to a replicated database, and that the crash tests cut short. */
-import { readFileSync, rmSync, writeSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Database } from "@sqlite.org/sqlite-wasm";
 import {
+  CacheError,
   DirectoryStore,
   SqliteReplicator,
   type SqliteReplicatorConfig,
@@ -23,6 +24,8 @@ export interface Life {
   readonly config?: Partial<SqliteReplicatorConfig>;
   /** The store cannot be written to while the transactions are made. */
   readonly offline?: boolean;
+  /** What then waits for upload is damaged. */
+  readonly damaged?: boolean;
 }
 
 /** A store whose connection can be cut. */
@@ -85,8 +88,11 @@ async function main(): Promise<void> {
   });
   await work(replicator, writers, reader);
   // The loop may not have had its turn while transactions followed each other.
-  if (life.offline) await overflow;
+  if (life.offline && !life.damaged) await overflow;
+  if (life.damaged) damageHead();
   store.connected = true;
+  // What failed meanwhile may wait longer than a stop does.
+  if (life.damaged) replicator.wake();
   say("stopping");
   if (random.chance(0.8)) for (const db of [...writers, reader]) db.close();
   const { uploaded } = await replicator.stop();
@@ -128,8 +134,20 @@ function watch(replicator: SqliteReplicator): void {
     replicator.addEventListener(type, ({ detail }) => {
       // Also heard of when the connection is there again.
       if (life.offline && detail instanceof StoreError && detail.kind === "network") return;
+      if (life.damaged && detail instanceof CacheError) return;
       throw new Error(`${type} event`, { cause: detail });
     });
+}
+
+function damageHead(): void {
+  const cache = join(life.folder, "live.db-sluice");
+  const head = readdirSync(cache)
+    .filter((name) => name.endsWith(".entry"))
+    .sort()[0];
+  if (head === undefined) return;
+  const bytes = readFileSync(join(cache, head));
+  bytes[100]! ^= 1;
+  writeFileSync(join(cache, head), bytes);
 }
 
 function checkLocal(replicator: SqliteReplicator, db: Database): void {

@@ -8,6 +8,7 @@ interface Scenario {
   readonly run?: Partial<Run>;
   /** For the lives after it too. */
   readonly config?: Run["config"];
+  readonly damaged?: boolean;
   /** A resync is the answer to what was prepared, or to what the life itself did. */
   readonly resyncs?: boolean;
   /** From nothing, not from a history that was stopped. */
@@ -33,6 +34,8 @@ const overflowing: Scenario = {
 };
 /** The next life uploads what is left of the backlog before it looks at the database, and resyncs from there. */
 const overflowingBehindHead: Scenario = { ...overflowing, config: { onUnknownLocal: "adopt-local" } };
+/** What the crash leaves of it is damaged still. */
+const damaged: Scenario = { run: { offline: true }, damaged: true, resyncs: true };
 const adopting = (onUnknownLocal: "adopt-local" | "adopt-remote"): Scenario => ({
   prepare: (history) => {
     history.changeDatabase();
@@ -50,6 +53,8 @@ const scenarios: Record<string, Scenario> = {
   "cache:before-rename": writing,
   "compact:after-put": tending,
   "compact:before-put": tending,
+  "discard:after-mark": damaged,
+  "discard:before-ack": damaged,
   "drain:after-checkpoint": checkpointing,
   "drain:after-commit": writing,
   "drain:before-checkpoint": checkpointing,
@@ -100,14 +105,15 @@ test("every fault point in the source has its test", () => {
 });
 
 describe.concurrent("SIGKILL at the fault point", () => {
-  for (const [point, { prepare, run, config, resyncs, fresh }] of Object.entries(scenarios)) {
+  for (const [point, { prepare, run, config, damaged, resyncs, fresh }] of Object.entries(scenarios)) {
     test(point, async ({ expect }) => {
       const history = fresh ? site.history(2) : site.copyOf(stopped);
       prepare?.(history);
       const kill = { at: "fault", point, count: 1 } as const;
-      const cut = await history.live({ transactions: 40, ...(config && { config }), ...run, kill });
+      const both = { ...(config && { config }), ...(damaged && { damaged }) };
+      const cut = await history.live({ transactions: 40, ...both, ...run, kill });
       expect(cut.killed, "the life passes the point").toBe(true);
-      const next = await history.live({ ...(config && { config }), transactions: 5, kill: null });
+      const next = await history.live({ ...both, transactions: 5, kill: null });
       expect(next.killed).toBe(false);
       if (!resyncs) expect([...cut.lines, ...next.lines].filter((line) => /^resync/.test(line))).toEqual([]);
     });

@@ -7,6 +7,7 @@ import type { ObjectHeader } from "../../src/format/header.ts";
 import { segmentKey, snapshotKey } from "../../src/format/keys.ts";
 import { seed } from "../seed.ts";
 import {
+  asNewer,
   codecs,
   decodeObject,
   encodeObject,
@@ -136,9 +137,25 @@ describe.each(objects)("%s", (_, header, pages) => {
   });
 
   test("an object of another format or feature is not called damaged", async () => {
-    await expect(decodeObject(inHeader('"format":1', '"format":2'))).rejects.toThrow(UnsupportedFormatError);
-    const encrypted = inHeader('"features":[]', '"features":["encryption"]');
-    await expect(decodeObject(encrypted)).rejects.toThrow(UnsupportedFormatError);
+    for (const [known, unknown] of [
+      ['"format":1', '"format":2'],
+      ['"format":1', '"format":10'],
+      ['"features":[]', '"features":["encryption"]'],
+    ] as const)
+      await expect(decodeObject(asNewer(bytes, known, unknown))).rejects.toThrow(UnsupportedFormatError);
+    const damaged = inHeader('"features":[]', '"features":["encryption"]');
+    await expect(decodeObject(damaged)).rejects.toThrow(UnsupportedFormatError);
+  });
+
+  test("one whose id is that of this format is: the number was damaged", async () => {
+    for (const digit of "023456789")
+      await expectCorrupt(inHeader('"format":1', `"format":${digit}`), "header");
+  });
+
+  test("where more is damaged, nobody can tell", async () => {
+    const damaged = inHeader('"format":1', '"format":3');
+    damaged[parts.hashes]! ^= 1;
+    await expect(decodeObject(damaged)).rejects.toThrow(UnsupportedFormatError);
   });
 
   test("an object under another's key", () =>

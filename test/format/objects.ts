@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { loadCodecs } from "../../node/compression.ts";
 import { type ObjectSource, openObject } from "../../src/format/decode.ts";
 import { ObjectEncoder } from "../../src/format/encode.ts";
@@ -107,6 +107,24 @@ export function partsOf(bytes: Uint8Array) {
     trailer,
     entryCount,
   };
+}
+
+/** The object as a later release might have written it: other words in its header, and the id of that. */
+export function asNewer(bytes: Uint8Array, known = '"format":1', unknown = '"format":2'): Buffer {
+  const parts = partsOf(bytes);
+  const old = Buffer.from(bytes);
+  const header = Buffer.from(old.toString("latin1", parts.header, parts.blocks).replace(known, unknown));
+  const grown = header.length - (parts.blocks - parts.header);
+  const copy = Buffer.concat([old.subarray(0, parts.header), header, old.subarray(parts.blocks)]);
+  copy.writeUInt32LE(header.length, 4);
+  copy.writeBigUInt64LE(BigInt(parts.index + grown), copy.length - 40);
+  const hashed = old.subarray(parts.index + 8, parts.blockTable);
+  createHash("sha256")
+    .update(header)
+    .update(hashed)
+    .digest()
+    .copy(copy, copy.length - 24, 0, 16);
+  return copy;
 }
 
 /** The object with something else in its first block: sound zstd, and index and id are as they were. */

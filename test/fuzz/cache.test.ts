@@ -188,8 +188,8 @@ const stored: StoredRecords = {
     ["entry", 5],
   ],
   entries: [
-    { version: 1, entry: entryOf(1, 2), chunkBytes: 100 },
-    { version: 1, entry: entryOf(2, 3), chunkBytes: 100 },
+    { version: 1, entry: entryOf(1, 2), chunkBytes: 100, hashes: [1n] },
+    { version: 1, entry: entryOf(2, 3), chunkBytes: 100, hashes: [1n] },
   ],
   chunkKeys: [
     ["chunk", 4, 0],

@@ -19,7 +19,7 @@ import {
 } from "../../node/index.ts";
 import type { ObjectHeader } from "../../src/format/header.ts";
 import { segmentKey } from "../../src/format/keys.ts";
-import { decodeObject, encodeObject } from "../format/objects.ts";
+import { asNewer, decodeObject, encodeObject } from "../format/objects.ts";
 import { next } from "./fixture.ts";
 import { objectKeys } from "./history-fixture.ts";
 import { quietModule, quietReplicator, temporaryFolder } from "./replica-fixture.ts";
@@ -192,9 +192,7 @@ describe("a snapshot", () => {
 test("a replica that a newer release has written to gets no snapshot from this one", async () => {
   const { replica, replicator, db, audits } = await history();
   const key = objectKeys(replica, "wal/0").at(-1)!;
-  const bytes = readFileSync(join(replica, key));
-  bytes.write('"format":2', bytes.indexOf('"format":1'));
-  writeFileSync(join(replica, key), bytes);
+  writeFileSync(join(replica, key), asNewer(readFileSync(join(replica, key))));
   const snapshots = objectKeys(replica, "snapshots");
   await expect(replicator.snapshot()).rejects.toBeInstanceOf(UnsupportedFormatError);
   expect(objectKeys(replica, "snapshots")).toEqual(snapshots);
@@ -269,6 +267,15 @@ describe("where the replica cannot be read, that is said, and the snapshot heals
     const bytes = readFileSync(join(before.replica, key));
     bytes[bytes.length - 24]! ^= 1; // in the id
     writeFileSync(join(before.replica, key), bytes);
+    await expectUnreadable(before, CorruptObjectError);
+  });
+
+  test("a format number that was damaged", async () => {
+    const before = await history();
+    const path = join(before.replica, objectKeys(before.replica, "wal/0").at(-1)!);
+    const bytes = readFileSync(path);
+    bytes.write('"format":3', bytes.indexOf('"format":1'));
+    writeFileSync(path, bytes);
     await expectUnreadable(before, CorruptObjectError);
   });
 

@@ -11,7 +11,7 @@ import {
   type RestoreProgress,
   UnsupportedFormatError,
 } from "../../node/index.ts";
-import { partsOf } from "../format/objects.ts";
+import { asNewer, partsOf } from "../format/objects.ts";
 import {
   createQuietly,
   type ForkedHistory,
@@ -389,9 +389,13 @@ const damages: Record<string, Damage> = {
     return corrupt(at, segment(at, 1), "block");
   },
   "the snapshot is of a later format": (at) => {
-    const text = fs.readFileSync(snapshot(at), "latin1").replace('"format":1', '"format":2');
-    fs.writeFileSync(snapshot(at), text, "latin1");
+    fs.writeFileSync(snapshot(at), asNewer(fs.readFileSync(snapshot(at))));
     return { error: { constructor: UnsupportedFormatError, key: keyOf(at, snapshot(at)) } };
+  },
+  "the format number of a segment was damaged": (at) => {
+    const text = fs.readFileSync(segment(at, 6), "latin1").replace('"format":1', '"format":3');
+    fs.writeFileSync(segment(at, 6), text, "latin1");
+    return corrupt(at, segment(at, 6), "header");
   },
 };
 for (const part of ["header", "blocks", "index", "hashes", "blockTable", "trailer"] as const)

@@ -13,7 +13,7 @@ import {
 } from "../../node/index.ts";
 import { FsWriteCache } from "../../node/write-cache.ts";
 import { openStored } from "../../src/replica.ts";
-import { codecs } from "../format/objects.ts";
+import { asNewer, codecs } from "../format/objects.ts";
 import { native } from "../node/vfs-fixture.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import { next } from "./fixture.ts";
@@ -290,15 +290,7 @@ describe("a replica that cannot be compared with", () => {
     const site = await stopped();
     native(site.path, "UPDATE t SET v = 'native' WHERE id = 500");
     const key = join(site.replica, site.segments().at(-1)!);
-    const bytes = readFileSync(key);
-    const [header, rest] = [
-      bytes.subarray(8, 8 + bytes.readUInt32LE(4)),
-      bytes.subarray(8 + bytes.readUInt32LE(4)),
-    ];
-    const changed = Buffer.from(header.toString().replace(known, unknown));
-    const head = Buffer.from(bytes.subarray(0, 8));
-    head.writeUInt32LE(changed.length, 4);
-    writeFileSync(key, Buffer.concat([head, changed, rest]));
+    writeFileSync(key, asNewer(readFileSync(key), known, unknown));
     const segments = site.segments();
     const replicator = await site.create({ stopTimeoutMs: 0 });
     const failed = next(replicator, "error");

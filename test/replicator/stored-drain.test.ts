@@ -1,16 +1,7 @@
-import {
-  closeSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { MemoryStore, type SqliteReplicatorConfig, verifyReplica } from "../../node/index.ts";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { MemoryStore, type SqliteReplicatorConfig } from "../../node/index.ts";
 import { FsWriteCache } from "../../node/write-cache.ts";
 import { native } from "../node/vfs-fixture.ts";
 import { FaultyStore } from "./faulty-store.ts";
@@ -210,28 +201,6 @@ test("housekeeping knows what was packed on its way", async () => {
   await expectRestored(db);
 });
 
-test("what was damaged in the cache holds up nothing: it is said, and a snapshot behind it heals the replica", async () => {
-  const cacheDir = join(temporaryFolder(), "cache");
-  const { replicator, db, burst, store, expectRestored } = await bursts({ cacheDir });
-  burst();
-  burst();
-  const file = openSync(largestFile(cacheDir), "r+");
-  writeSync(file, Buffer.alloc(100, 1), 0, 100, BURST / 2);
-  closeSync(file);
-  const heard: unknown[] = [];
-  replicator.addEventListener("error", ({ detail }) => heard.push(detail));
-  const healed = new Promise((resolve) => replicator.addEventListener("snapshot", resolve));
-  await replicator.waitUntilUploaded();
-  await healed;
-  expect(heard).toMatchObject([{ code: "SLUICE_CORRUPT_OBJECT" }]);
-  await expectRestored(db);
-  expect(await verifyReplica({ replica: store })).toMatchObject({
-    ok: false,
-    restored: true,
-    findings: [{ problem: "damaged" }],
-  });
-});
-
 test("a later run sends what it finds as it is", async () => {
   const { replicator, db, burst, store, start, segments, expectRestored } = await bursts({
     stopTimeoutMs: 0,
@@ -247,54 +216,3 @@ test("a later run sends what it finds as it is", async () => {
   expect(Math.max(...(await segments()))).toBeGreaterThan(BURST);
   await expectRestored(next.db);
 });
-
-describe("an entry damaged in the cache", () => {
-  const damages: Record<string, (entry: Buffer) => number> = {
-    header: () => 20,
-    block: ({ length }) => length / 2,
-    index: (entry) => entry.lastIndexOf("SLUICE\0\x01") - 200,
-    trailer: (entry) => entry.lastIndexOf("SLUICE\0\x01") - 1,
-  };
-
-  test.each(Object.keys(damages))(
-    "in its %s, whose upload's answer was lost, is known again",
-    async (part) => {
-      const cacheDir = join(temporaryFolder(), "cache");
-      const { replicator, db, burst, store, expectRestored } = await bursts({ cacheDir });
-      burst();
-      await replicator.waitUntilUploaded();
-      burst();
-      burst();
-      const largest = largestFile(cacheDir);
-      const bytes = readFileSync(largest);
-      bytes[Math.floor(damages[part]!(bytes))]! ^= 2;
-      writeFileSync(largest, bytes);
-      let sent = 0;
-      // The damaged one is the second.
-      store.fault = (method, key) =>
-        method === "put" && key.startsWith("wal/") && ++sent === 2 ? "after" : "pass";
-      const healed = new Promise((resolve) => replicator.addEventListener("snapshot", resolve));
-      const heard: (string | undefined)[] = [];
-      const failed = new Promise<void>((resolve) =>
-        replicator.addEventListener("error", ({ detail }) => {
-          const { code } = detail as { code?: string };
-          heard.push(code);
-          if (code === "SLUICE_STORE") resolve();
-        }),
-      );
-      const uploaded = replicator.waitUntilUploaded();
-      await failed;
-      replicator.wake();
-      await uploaded;
-      await healed;
-      expect(new Set(heard)).toEqual(new Set(["SLUICE_CORRUPT_OBJECT", "SLUICE_STORE"]));
-      await expectRestored(db);
-    },
-  );
-});
-
-function largestFile(folder: string): string {
-  return readdirSync(folder)
-    .map((name) => join(folder, name))
-    .reduce((a, b) => (statSync(b).size > statSync(a).size ? b : a));
-}

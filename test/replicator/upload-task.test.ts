@@ -31,6 +31,7 @@ function task() {
     merge: async () => {},
     uploaded: () => position(0),
     onUploaded: () => {},
+    giveUp: async () => {},
     onFailed: () => {},
   });
   /** The cache has an entry more, `ms` later. */

@@ -37,7 +37,7 @@ export const mutations: readonly Mutation[] = [
   {
     what: "another writer's segment is taken for our own",
     file: "src/taken-key.ts",
-    text: "if (standing === null || standing.id === entry.to.id) return info.size;",
+    text: "if (standing.id === entry.to.id) return info.size;",
     instead: "return info.size;",
   },
   {

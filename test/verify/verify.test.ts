@@ -3,7 +3,7 @@ import { systemClock } from "../../node/clock.ts";
 import { type Finding, type GetOptions, type GetResult, MemoryStore, StoreError } from "../../node/index.ts";
 import { lineageKey } from "../../src/format/keys.ts";
 import { verifyReplica } from "../../src/verify.ts";
-import { codecs, partsOf, repackFirstBlock, someId } from "../format/objects.ts";
+import { asNewer, codecs, partsOf, repackFirstBlock, someId } from "../format/objects.ts";
 import {
   FIRST,
   flipPage,
@@ -184,9 +184,7 @@ describe.each([
   test("that is not known to this release", async () => {
     const objects = damaged(withoutLevel1);
     if (which() === merged[0]) objects.set(merged[0], whole.get(merged[0])!);
-    const bytes = objects.get(which())!.slice();
-    bytes.set(new TextEncoder().encode('"format":2'), Buffer.from(bytes).indexOf('"format":1'));
-    objects.set(which(), bytes);
+    objects.set(which(), asNewer(objects.get(which())!));
     const found = await expectFindings(objects, { problem: "unsupported", key: which(), txid });
     expect(found[0]!.message).toContain("format 2");
   });

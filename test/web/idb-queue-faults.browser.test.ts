@@ -2,9 +2,12 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import type { CacheEntry, SegmentQueue } from "../../src/cache/write-cache.ts";
 import { CacheError } from "../../src/errors.ts";
 import { collect, type PutBody } from "../../src/store/object-store.ts";
+import { loadCodecs } from "../../web/compression.ts";
 import { IdbQueue } from "../../web/idb-queue.ts";
 import { append, entryOf, record } from "../suites/write-cache.ts";
 import { FAULTS, type Fault, faultTransactions } from "./idb-faults.ts";
+
+const { hash64 } = await loadCodecs();
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -53,7 +56,7 @@ interface Seen {
 
 /** What a start after a crash finds, all bytes read. */
 async function crash(name: string): Promise<Seen> {
-  const cache = new IdbQueue(name);
+  const cache = new IdbQueue(name, hash64);
   const { entries, position: saved } = await cache.load();
   for (const entry of entries) await readWhole(cache, entry);
   await cache.close();
@@ -69,7 +72,7 @@ async function readWhole(cache: SegmentQueue, entry: CacheEntry): Promise<void> 
 /** What a crash after each step leaves, and the numbers of its transactions. */
 async function withoutFaults() {
   const name = crypto.randomUUID();
-  const cache = new IdbQueue(name);
+  const cache = new IdbQueue(name, hash64);
   await cache.load();
   const after: Seen[] = [await crash(name)];
   const first: number[] = [];
@@ -100,7 +103,7 @@ async function withFault(
   ) => Promise<"go on" | "end">,
 ): Promise<void> {
   const name = crypto.randomUUID();
-  const cache = new IdbQueue(name);
+  const cache = new IdbQueue(name, hash64);
   await cache.load();
   faultTransactions((n) => (n >= at && n < at + times ? fault : undefined));
   for (const [step, act] of Object.values(STEPS).entries()) {
@@ -189,7 +192,7 @@ async function peekAt(name: string): Promise<Seen> {
 
 test("an ack that failed and took place all the same is not undone by what follows", async () => {
   const name = crypto.randomUUID();
-  const cache = new IdbQueue(name);
+  const cache = new IdbQueue(name, hash64);
   await cache.load();
   await append(cache, 0, 1);
   faultTransactions((n) => (n < 2 ? FAULTS["is lost after it took place"] : undefined));
@@ -202,7 +205,7 @@ test("an ack that failed and took place all the same is not undone by what follo
 });
 
 test("where not even a deletion works, the mark for resync fails aloud", async () => {
-  const cache = new IdbQueue(crypto.randomUUID());
+  const cache = new IdbQueue(crypto.randomUUID(), hash64);
   await cache.load();
   await append(cache, 0, 1);
   faultTransactions(() => FAULTS["exceeds the quota"]);

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { cdp } from "vitest/browser";
 import type { PositionRecord, SegmentQueue } from "../../src/cache/write-cache.ts";
 import type { PutBody } from "../../src/store/object-store.ts";
+import { loadCodecs } from "../../web/compression.ts";
 import { IdbQueue } from "../../web/idb-queue.ts";
 import {
   append,
@@ -13,11 +14,13 @@ import {
   writeCacheSuite,
 } from "../suites/write-cache.ts";
 
+const { hash64 } = await loadCodecs();
+
 writeCacheSuite(
   "IdbQueue",
   async () => {
     const name = crypto.randomUUID();
-    return { cache: new IdbQueue(name), reopen: async () => new IdbQueue(name) };
+    return { cache: new IdbQueue(name, hash64), reopen: async () => new IdbQueue(name, hash64) };
   },
   { behind: true },
 );
@@ -30,7 +33,7 @@ afterEach(() => {
 /** A cache with one entry. */
 async function filled(): Promise<{ name: string; cache: IdbQueue }> {
   const name = crypto.randomUUID();
-  const cache = new IdbQueue(name);
+  const cache = new IdbQueue(name, hash64);
   await cache.load();
   await append(cache, 0, 1);
   return { name, cache };
@@ -121,7 +124,7 @@ describe("a connection", () => {
     expect(await eventOf(upgrade, "blocked", "success")).toBe("success");
     upgrade.result.close();
     await expect(append(cache, 1, 2)).rejects.toMatchObject(refused);
-    await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
+    await expect(new IdbQueue(name, hash64).load()).rejects.toMatchObject(refused);
   });
 
   test("that cannot be opened is not waited for without end, and not left open when it comes late", async () => {
@@ -131,7 +134,7 @@ describe("a connection", () => {
     expect(await eventOf(deletion, "blocked", "success")).toBe("blocked");
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const failure = (act: Promise<unknown>) => act.catch((error: unknown) => error);
-    const failures = [failure(append(cache, 1, 2)), failure(new IdbQueue(name).load())];
+    const failures = [failure(append(cache, 1, 2)), failure(new IdbQueue(name, hash64).load())];
     await vi.advanceTimersByTimeAsync(10_000);
     for (const error of await Promise.all(failures)) expect(error).toMatchObject(refused);
     vi.useRealTimers();
@@ -162,10 +165,10 @@ describe("a database that another tab deletes", () => {
   test("and makes anew is not taken for ours", async () => {
     const { name, cache } = await filled();
     await eventOf(indexedDB.deleteDatabase(name), "success");
-    const other = new IdbQueue(name);
+    const other = new IdbQueue(name, hash64);
     expect(await other.load()).toEqual({ position: null, entries: [] });
     await expect(append(cache, 1, 2)).rejects.toMatchObject(refused);
-    expect(await new IdbQueue(name).load()).toEqual({ position: null, entries: [] });
+    expect(await new IdbQueue(name, hash64).load()).toEqual({ position: null, entries: [] });
   });
 });
 
@@ -179,7 +182,8 @@ describe("load", () => {
     await cache.close();
     await tamper(name, change);
     const before = await recordsOf(name);
-    for (let i = 0; i < 2; i++) await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
+    for (let i = 0; i < 2; i++)
+      await expect(new IdbQueue(name, hash64).load()).rejects.toMatchObject(refused);
     expect(await recordsOf(name)).toBe(before);
   });
 
@@ -195,14 +199,14 @@ describe("load", () => {
     await cache.close();
     await tamper(name, change);
     const before = await recordsOf(name);
-    await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
+    await expect(new IdbQueue(name, hash64).load()).rejects.toMatchObject(refused);
     expect(await recordsOf(name)).toBe(before);
   });
 
   test("refuses a database that is somebody else's", async () => {
     const name = crypto.randomUUID();
     (await openRaw(name, 1)).close();
-    await expect(new IdbQueue(name).load()).rejects.toMatchObject(refused);
+    await expect(new IdbQueue(name, hash64).load()).rejects.toMatchObject(refused);
   });
 
   test("drops the chunks of an append that did not come to its end", async () => {
@@ -211,7 +215,7 @@ describe("load", () => {
     const segment = cache.append();
     await segment.write(new Uint8Array(1024 * 1024));
     expect(await recordsOf(name)).toBe(clean + 4);
-    expect((await new IdbQueue(name).load()).entries).toEqual([entryOf(0, 1)]);
+    expect((await new IdbQueue(name, hash64).load()).entries).toEqual([entryOf(0, 1)]);
     expect(await recordsOf(name)).toBe(clean);
   });
 
@@ -219,7 +223,7 @@ describe("load", () => {
     const { name, cache } = await filled();
     await cache.close();
     await tamper(name, (store) => store.delete("permit"));
-    expect((await new IdbQueue(name).load()).position?.resync).toBeDefined();
+    expect((await new IdbQueue(name, hash64).load()).position?.resync).toBeDefined();
   });
 });
 
@@ -261,7 +265,7 @@ test("64 MiB go through in 256 KiB, in and out", async () => {
   for (const [chunk] of put.mock.calls) expect((chunk as Uint8Array).buffer.byteLength).toBe(256 * 1024);
   const entry = { ...entryOf(1, 2), size };
   await segment.commit(entry, record(2));
-  const after = new IdbQueue(name);
+  const after = new IdbQueue(name, hash64);
   await after.load();
   let seen = 0;
   for await (const chunk of (after.read(entry) as Exclude<PutBody, Uint8Array>).chunks()) {
@@ -329,7 +333,7 @@ describe("a full quota", () => {
   test("is told; marking, dropping and acknowledging work; with room it goes on", async () => {
     const buckets = (navigator as unknown as { storageBuckets: StorageBuckets }).storageBuckets;
     const bucket = await buckets.open(crypto.randomUUID());
-    const open = () => new IdbQueue("full", bucket.indexedDB);
+    const open = () => new IdbQueue("full", hash64, bucket.indexedDB);
     const { usage = 0 } = await navigator.storage.estimate();
     await limit(usage + 1_000_000);
     const cache = open();

@@ -20,7 +20,7 @@ test("an entry whose acknowledgement failed, although it took place, is not need
   const cache = new StagedCache({
     name: "test",
     openSide: () => new SideFile(new MemoryFile(new MemoryDisk()), codecs.hash64),
-    queue: new IdbQueue(crypto.randomUUID()),
+    queue: new IdbQueue(crypto.randomUUID(), codecs.hash64),
     clock: systemClock,
     isFull: () => false,
     onTrouble: () => undefined,

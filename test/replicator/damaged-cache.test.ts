@@ -1,0 +1,183 @@
+/**
+ * Entries of the write cache damaged on their disk, under a replicator that runs: that is said, nothing waits for them, nothing
+ * damaged gets into the store, and the replica restores to what the database is.
+ */
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Database } from "@sqlite.org/sqlite-wasm";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { MemoryStore, verifyReplica } from "../../node/index.ts";
+import { partsOf } from "../format/objects.ts";
+import { FaultyStore } from "./faulty-store.ts";
+import {
+  pageHashes,
+  quietModule,
+  quietReplicator,
+  restoredPages,
+  temporaryFolder,
+} from "./replica-fixture.ts";
+
+const sqlite3 = await quietModule();
+
+/** A replicator whose cache holds nothing, and its replica a snapshot. */
+async function running() {
+  const dbPath = join(temporaryFolder(), "data.db");
+  const memory = new MemoryStore();
+  const store = new FaultyStore(memory);
+  const cacheDir = join(temporaryFolder(), "cache");
+  const start = async () => {
+    const { replicator } = await quietReplicator({
+      dbPath,
+      replica: store,
+      sqlite3,
+      cacheDir,
+      stopTimeoutMs: 0,
+    });
+    await replicator.start();
+    const heard: { code?: string }[] = [];
+    replicator.addEventListener("error", ({ detail }) => heard.push(detail as { code?: string }));
+    const db = replicator.openDatabase();
+    onTestFinished(async () => {
+      db.close();
+      await replicator.stop();
+    });
+    return { replicator, db, heard };
+  };
+  const first = await start();
+  first.db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+  await first.replicator.snapshot();
+  await first.replicator.waitUntilUploaded();
+  /** As many entries wait, the second and those behind it stored as they are. */
+  const cache = (db: Database, entries: number) => {
+    for (let i = 0; i < entries; i++) {
+      db.exec("INSERT INTO t(v) VALUES(hex(randomblob(3000))); PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+    const names = readdirSync(cacheDir).filter((name) => name.endsWith(".entry"));
+    return names.sort().map((name) => join(cacheDir, name));
+  };
+  const expectRestored = async (db: Database) => {
+    const path = join(temporaryFolder(), "restored.db");
+    const restored = await restoredPages(sqlite3, memory, path, Number(db.selectValue("PRAGMA page_size")));
+    expect(restored).toEqual(pageHashes(sqlite3, db));
+  };
+  return { ...first, start, cache, cacheDir, memory, store, expectRestored };
+}
+
+function flip(path: string, at: number, bit: number): void {
+  const bytes = readFileSync(path);
+  bytes[at]! ^= 1 << bit;
+  writeFileSync(path, bytes);
+}
+
+/** Bytes of the object in an entry's file. */
+function objectLength(path: string): number {
+  return Number(readFileSync(path).subarray(-64).readBigUInt64LE(32));
+}
+
+/** Which entry of three: one that nobody looks into before it goes up, one that is packed first, the last. */
+const WHICH = [0, 1, 2];
+/** Places in each part of a file. */
+const PLACES = [0, 0.01, 0.3, 0.7, 0.99];
+
+describe.each(WHICH)("entry %i of 3", (which) => {
+  test("a bit of it is altered, wherever that is", { timeout: 300_000 }, async () => {
+    const { replicator, db, heard, cache, memory, expectRestored } = await running();
+    for (const part of ["frame", "header", "blocks", "index", "trailer", "json", "footer"] as const)
+      for (const [i, place] of PLACES.entries()) {
+        heard.length = 0;
+        const path = cache(db, 3)[which]!;
+        const { blocks, index, trailer } = partsOf(readFileSync(path).subarray(0, objectLength(path)));
+        const size = statSync(path).size;
+        const [from, to] = {
+          frame: [0, 8],
+          header: [8, blocks],
+          blocks: [blocks, index],
+          index: [index, trailer],
+          trailer: [trailer, objectLength(path)],
+          json: [objectLength(path), size - 64],
+          footer: [size - 64, size],
+        }[part] as [number, number];
+        flip(path, Math.floor(from + place * (to - from)), i % 8);
+        await replicator.waitUntilUploaded();
+        // What stands behind the object is of the start alone.
+        const isRead = part !== "json" && part !== "footer";
+        const codes = heard.map(({ code }) => code);
+        expect({ part, place, codes: new Set(codes) }).toEqual({
+          part,
+          place,
+          codes: new Set(isRead ? ["SLUICE_CACHE"] : []),
+        });
+        await expectRestored(db);
+      }
+    expect(await verifyReplica({ replica: memory })).toMatchObject({ ok: true, findings: [] });
+  });
+
+  test("it is cut, or gone", { timeout: 300_000 }, async () => {
+    const { replicator, db, heard, cache, memory, expectRestored } = await running();
+    for (const left of [0, 1, 8, 100, 0.3, 0.7, 0.99, -1, null]) {
+      heard.length = 0;
+      const path = cache(db, 3)[which]!;
+      const length = objectLength(path);
+      if (left === null) rmSync(path);
+      else truncateSync(path, left < 0 ? length + left : left < 1 ? Math.floor(left * length) : left);
+      await replicator.waitUntilUploaded();
+      expect(heard).toMatchObject([{ code: "SLUICE_CACHE" }]);
+      await expectRestored(db);
+    }
+    expect(await verifyReplica({ replica: memory })).toMatchObject({ ok: true, findings: [] });
+  });
+});
+
+test("its format number is altered", async () => {
+  const { replicator, db, heard, cache, memory, expectRestored } = await running();
+  for (const which of WHICH) {
+    const path = cache(db, 3)[which]!;
+    flip(path, readFileSync(path).indexOf('"format":1') + 9, 1);
+    await replicator.flush();
+    expect(replicator.status()).toMatchObject({ state: "running", pendingSegments: 0 });
+    await expectRestored(db);
+  }
+  expect(new Set(heard.map(({ code }) => code))).toEqual(new Set(["SLUICE_CACHE"]));
+  await replicator.snapshot();
+  expect(replicator.status().lastAudit).toMatchObject({ outcome: "equal" });
+  expect(await verifyReplica({ replica: memory })).toMatchObject({ ok: true, findings: [] });
+});
+
+test.each(["altered", "cut"])(
+  "one that is %s, whose upload's answer was lost, is in the store",
+  async (how) => {
+    const { replicator, db, heard, cache, store, expectRestored } = await running();
+    let sent = 0;
+    // The damaged one is the second.
+    store.fault = (method, key) =>
+      method === "put" && key.startsWith("wal/") && ++sent === 2 ? "after" : "pass";
+    const path = cache(db, 3)[1]!;
+    const resyncs: unknown[] = [];
+    replicator.addEventListener("resync", ({ detail }) => resyncs.push(detail));
+    const uploaded = replicator.waitUntilUploaded();
+    await expect.poll(() => heard.length).toBe(1);
+    if (how === "cut") truncateSync(path, 100);
+    else flip(path, 100, 3);
+    replicator.wake();
+    await uploaded;
+    expect({ heard, resyncs }).toMatchObject({ heard: [{ code: "SLUICE_STORE" }], resyncs: [] });
+    await expectRestored(db);
+  },
+);
+
+test("commits go on meanwhile, and where it does not come to its end the next start makes up for it", async () => {
+  const { replicator, db, cache, store, start, expectRestored } = await running();
+  flip(cache(db, 3)[0]!, 100, 3);
+  const needed = new Promise((resolve) => replicator.addEventListener("resync", resolve, { once: true }));
+  // Whether it is in the store is found out, but not where the chain ends.
+  store.fault = (method, key) => (method === "list" && !key.endsWith(".zst") ? "before" : "pass");
+  replicator.flush().catch(() => undefined);
+  await needed;
+  db.exec("INSERT INTO t(v) VALUES('meanwhile')");
+  db.close();
+  await replicator.stop();
+  store.fault = () => "pass";
+  const next = await start();
+  await next.replicator.waitUntilUploaded();
+  await expectRestored(next.db);
+});
