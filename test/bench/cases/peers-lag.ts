@@ -12,8 +12,11 @@ import { BUCKET, commitTimes, lagInsert, lagSchema, makeBucket, measureLag, PAUS
 
 /** Intervals of both: Sluice's own defaults, and Litestream's. */
 const INTERVAL_MS = 1000;
-/** Few enough that the WAL is not restarted meanwhile: the end of a commit is then an offset in it. */
-const COMMITS = 750;
+/**
+ * Few enough that the WAL is not restarted meanwhile: the end of a commit is then an offset in it. They fill whole
+ * intervals, of which a part would have the longer lags, or the shorter ones.
+ */
+const COMMITS = (7 * INTERVAL_MS) / PAUSE_MS;
 const IDLE_MS = 10_000;
 const METRICS_EVERY_MS = 4;
 
