@@ -4,7 +4,6 @@ import xxhash from "xxhash-wasm";
 import type { Codecs } from "../src/format/codecs.ts";
 import { requireContentSize } from "../src/format/zstd-frame.ts";
 import { zstdWasmCodec } from "../src/format/zstd-wasm.ts";
-import { openWorkers } from "./unpack-workers.ts";
 
 let codecs: Promise<Codecs> | undefined;
 
@@ -23,42 +22,25 @@ async function load(): Promise<Codecs> {
   };
 }
 
-type Zstd = Pick<Codecs, "compress" | "decompress" | "openUnpacker">;
+type Zstd = Pick<Codecs, "compress" | "decompress">;
 
 /** The part of node:zlib that @types/node 20 does not know. */
 interface ZlibWithZstd {
   readonly zstdCompressSync?: (raw: Uint8Array, options: object) => Buffer;
   readonly zstdDecompressSync?: (frame: Uint8Array, options: object) => Buffer;
-  readonly zstdDecompress?: (
-    frame: Uint8Array,
-    options: object,
-    done: (error: Error | null, raw: Buffer) => void,
-  ) => void;
   readonly constants: { readonly ZSTD_c_compressionLevel?: number };
 }
 
 function nativeZstd(): Zstd | null {
-  const { zstdCompressSync, zstdDecompressSync, zstdDecompress, constants } = zlib as unknown as ZlibWithZstd;
+  const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZlibWithZstd;
   const levelParameter = constants.ZSTD_c_compressionLevel;
-  if (!zstdCompressSync || !zstdDecompressSync || !zstdDecompress || levelParameter === undefined)
-    return null;
+  if (!zstdCompressSync || !zstdDecompressSync || levelParameter === undefined) return null;
   return {
     compress: (raw, level) => plain(zstdCompressSync(raw, { params: { [levelParameter]: level } })),
     decompress(frame, rawLength) {
       requireContentSize(frame, rawLength);
       return whole(zstdDecompressSync(frame, boundedTo(rawLength)), rawLength);
     },
-    // On the threads that Node has anyway.
-    openUnpacker: () => ({
-      async unpack(frame, rawLength) {
-        requireContentSize(frame, rawLength);
-        const raw = await new Promise<Buffer>((resolve, reject) =>
-          zstdDecompress(frame, boundedTo(rawLength), (error, raw) => (error ? reject(error) : resolve(raw))),
-        );
-        return whole(raw, rawLength);
-      },
-      end: async () => {},
-    }),
   };
 }
 
@@ -80,6 +62,5 @@ function plain(buffer: Buffer): Uint8Array {
 async function wasmZstd(): Promise<Zstd> {
   const zstd = await import("@bokuweb/zstd-wasm");
   await zstd.init();
-  const codec = zstdWasmCodec(zstd);
-  return { ...codec, openUnpacker: (bytes) => openWorkers(bytes, codec.decompress) };
+  return zstdWasmCodec(zstd);
 }

@@ -101,7 +101,7 @@ export class DirectoryStore implements ObjectStore {
       }
       const { offset, length } = resolveRange(options.range, size, key);
       signal?.throwIfAborted();
-      if (length > 0) body = new FileBody(handle, key, offset, length, signal);
+      if (length > 0) body = new FileBody(handle, key, offset, length, signal, options.into);
       return { size, etag, body: body ?? nothing() };
     } finally {
       if (body === undefined) await handle.close();

@@ -9,6 +9,7 @@ const CHUNK_BYTES = 1 << 20;
 export class FileBody implements AsyncIterableIterator<Uint8Array> {
   #left: number;
   #at: number;
+  readonly #from: number;
   #closed: Promise<void> | undefined;
   readonly #stop = () => void this.#close();
 
@@ -18,7 +19,9 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
     offset: number,
     length: number,
     private readonly signal: AbortSignal | undefined,
+    private readonly into?: Uint8Array,
   ) {
+    this.#from = offset;
     this.#at = offset;
     this.#left = length;
     signal?.addEventListener("abort", this.#stop, { once: true });
@@ -32,7 +35,7 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
     try {
       this.signal?.throwIfAborted();
       if (this.#left === 0 || this.#closed !== undefined) return { done: true, value: undefined };
-      const buffer = new Uint8Array(Math.min(CHUNK_BYTES, this.#left));
+      const buffer = this.#room();
       const { bytesRead } = await io(this.key, this.handle.read(buffer, 0, buffer.length, this.#at));
       this.signal?.throwIfAborted();
       if (bytesRead === 0)
@@ -45,6 +48,13 @@ export class FileBody implements AsyncIterableIterator<Uint8Array> {
       await this.#close();
       throw error;
     }
+  }
+
+  /** The rest of the reader's memory, or a chunk of its own. */
+  #room(): Uint8Array {
+    if (this.into === undefined) return new Uint8Array(Math.min(CHUNK_BYTES, this.#left));
+    const at = this.#at - this.#from;
+    return this.into.subarray(at, at + this.#left);
   }
 
   async return(): Promise<IteratorResult<Uint8Array, undefined>> {

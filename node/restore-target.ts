@@ -1,12 +1,14 @@
 import * as fs from "node:fs";
 import { dirname } from "node:path";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import type { BlockThreads } from "../src/block-threads.ts";
 import type { Awaitable } from "../src/cache/write-cache.ts";
 import { LocalDatabaseError, StoreError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
 import type { OldDatabase } from "../src/page-writer.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
 import { settleDatabase } from "../src/settle.ts";
+import { openThreads } from "./block-threads.ts";
 
 /** Bytes written between two syncs in the background, which leave little to do for the one that counts. */
 const SYNC_BYTES = 64 << 20;
@@ -61,6 +63,10 @@ export class FileTarget implements DatabaseTarget {
       for (let at = 0; at < bytes.length; )
         at += fs.writeSync(this.#fd, bytes, at, bytes.length - at, offset + at);
     });
+  }
+
+  openThreads(bytes: number): BlockThreads | null {
+    return openThreads(bytes, this.#fd, (wrote) => this.#syncSometimes(wrote));
   }
 
   #writeBeside(bytes: Uint8Array, offset: number): Promise<void> {

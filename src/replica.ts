@@ -127,18 +127,19 @@ function storedSource(
   onBytes?: (count: number) => void,
 ): ObjectSource {
   let version: string | null = null;
-  const read = async (offset: number, length: number) => {
+  const read = async (offset: number, length: number, into?: Uint8Array) => {
     const found = await store.get(key, {
       range: { offset, length },
       ...(version !== null && { ifMatch: version }),
       ...(signal && { signal }),
+      ...(into && { into }),
     });
     version ??= found.etag;
     if (found.size !== size || found.etag !== version) {
       for await (const _ of found.body) break; // Returned from, as a body must be.
       throw new StoreError("precondition-failed", `${key} is another version by now`, { key });
     }
-    const bytes = await collect(found.body, length);
+    const bytes = await collect(found.body, length, into);
     onBytes?.(bytes.length);
     return bytes;
   };

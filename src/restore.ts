@@ -1,9 +1,10 @@
 import { assert } from "./assert.ts";
+import type { BlockThreads } from "./block-threads.ts";
 import type { Awaitable } from "./cache/write-cache.ts";
 import { openChain } from "./chain.ts";
 import { BrokenReplicaError } from "./errors.ts";
 import { fault } from "./faults.ts";
-import type { Codecs, Unpacker } from "./format/codecs.ts";
+import type { Codecs } from "./format/codecs.ts";
 import { smallObject } from "./format/decode.ts";
 import type { ByteRange, DecodedBlock, ObjectReader } from "./format/object-reader.ts";
 import { type Position, samePosition } from "./format/position.ts";
@@ -14,11 +15,11 @@ import { prefetch } from "./prefetch.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 
 /** Bytes that one request fetches at the most, unless a single block is larger. */
-const REQUEST_SIZE = 4 << 20;
+export const REQUEST_SIZE = 4 << 20;
 /** Requests under way for one object. With REQUEST_SIZE this bounds the memory of a restore. */
 const REQUESTS_AHEAD = 3;
-/** Blocks that other threads may unpack while this one checks and writes. */
-const UNPACKED_AHEAD = 12;
+/** Blocks that other threads may have. */
+const BLOCKS_AHEAD = 12;
 
 /** How far a restore is. Totals are known from the first call on; they change where the replica does meanwhile. */
 export interface RestoreProgress {
@@ -92,12 +93,12 @@ export class Restoration {
     const count = (received: number) => {
       this.fetched += received;
     };
-    const unpacker = codecs.openUnpacker?.(totalBytes) ?? null;
+    const threads = this.#target.openThreads?.(totalBytes) ?? null;
     try {
       for await (const object of openChain(store, plan, lineage, codecs, signal, count)) {
         if (objects === 0) await this.#begin(object);
         report();
-        for await (const dealtWith of this.#write(object, unpacker)) {
+        for await (const dealtWith of this.#write(object, threads)) {
           bytes += dealtWith;
           report();
         }
@@ -107,7 +108,9 @@ export class Restoration {
         report();
       }
     } finally {
-      await unpacker?.end();
+      // Also where it fails: what is taken has to be written, or to have failed, before the next plan or the end.
+      await this.#begun?.pages.settled();
+      await threads?.end();
     }
     assert(this.#begun !== null, "a plan has a snapshot");
     const { state, pages } = this.#begun;
@@ -133,7 +136,7 @@ export class Restoration {
   }
 
   /** The object's pages that no newer one gave. Yields the bytes of blocks dealt with. */
-  async *#write(object: ObjectReader, unpacker: Unpacker | null): AsyncGenerator<number> {
+  async *#write(object: ObjectReader, threads: BlockThreads | null): AsyncGenerator<number> {
     const { codecs, signal } = this.#source;
     const { pages, old } = this.#begun!;
     // A small object has been fetched already.
@@ -142,8 +145,9 @@ export class Restoration {
       await takeLocalPages(old, object, pages, codecs, signal);
       this.saved += needed - neededBytes(object, pages);
     }
-    for await (const fetched of fetchNeeded(object, pages, signal)) {
-      await writeBlocks(object, fetched, pages, unpacker);
+    for await (const fetched of fetchNeeded(object, pages, signal, threads)) {
+      if (threads === null) await writeBlocks(object, fetched, pages);
+      else await writeBlocksBeside(object, fetched, pages, threads);
       yield fetched.range.length;
     }
   }
@@ -180,15 +184,17 @@ export interface PageSink {
   writeBlock(object: ObjectReader, block: DecodedBlock): Awaitable;
 }
 
-/** Fetches the blocks of an object that hold a page which `pages` needs, several requests at a time. */
+/** Fetches the blocks of an object that hold a page which `pages` needs, several requests at a time, into lent memory. */
 export async function* fetchNeeded(
   object: ObjectReader,
   pages: Pick<PageSink, "needs">,
   signal: AbortSignal | undefined,
+  threads: Pick<BlockThreads, "lend"> | null = null,
 ): AsyncGenerator<FetchedGroup> {
   yield* prefetch(neededGroups(object, pages), REQUESTS_AHEAD, async (group) => {
+    const into = await threads?.lend();
     signal?.throwIfAborted();
-    return { ...group, bytes: await object.read(group.range) };
+    return { ...group, bytes: await object.read(group.range, into) };
   });
 }
 
@@ -217,20 +223,30 @@ function* neededGroups(object: ObjectReader, pages: Pick<PageSink, "needs">): Ge
 }
 
 /** Unpacks and checks what was fetched, and hands it over. */
-export async function writeBlocks(
+export async function writeBlocks(object: ObjectReader, group: FetchedGroup, pages: PageSink): Promise<void> {
+  for (const { b, frame } of blocksOf(object, group))
+    await pages.writeBlock(object, object.decodeBlock(b, frame));
+}
+
+/** Leaves all that to threads, and gives the memory back when they no longer read it. */
+async function writeBlocksBeside(
   object: ObjectReader,
   group: FetchedGroup,
-  pages: PageSink,
-  unpacker: Unpacker | null = null,
+  pages: PageWriter,
+  threads: BlockThreads,
 ): Promise<void> {
-  const decode = async (b: number) => {
+  const writing: Promise<void>[] = [];
+  for (const { b, frame } of blocksOf(object, group)) {
+    writing.push(pages.writeBeside(object, b, frame, threads));
+    await pages.keepUp(BLOCKS_AHEAD);
+  }
+  void Promise.all(writing).then(() => threads.giveBack(group.bytes));
+}
+
+function* blocksOf(object: ObjectReader, { first, last, range, bytes }: FetchedGroup) {
+  for (let b = first; b <= last; b++) {
     const { offset, length } = object.blockRange(b);
-    const at = offset - group.range.offset;
-    const compressed = group.bytes.subarray(at, at + length);
-    if (unpacker === null) return object.decodeBlock(b, compressed);
-    return object.decodeBlockBeside(b, compressed, unpacker);
-  };
-  const blocks = Array.from({ length: group.last - group.first + 1 }, (_, i) => group.first + i);
-  for await (const block of prefetch(blocks, unpacker === null ? 1 : UNPACKED_AHEAD, decode))
-    await pages.writeBlock(object, block);
+    const at = offset - range.offset;
+    yield { b, frame: bytes.subarray(at, at + length) };
+  }
 }

@@ -13,22 +13,9 @@ export interface Codecs {
    * bytes, and Error when it is damaged. The result is the caller's.
    */
   decompress(frame: Uint8Array, rawLength: number): Uint8Array;
-  /**
-   * Something that unpacks beside the calling thread; null, or no such function, where nothing can, or where it would cost
-   * more than it saves for `bytes` of frames. To be ended.
-   */
-  openUnpacker?(bytes: number): Unpacker | null;
   /** xxh64 with seed 0. */
   hash64(bytes: Uint8Array): bigint;
   sha256(): Sha256;
-}
-
-/** `decompress` on other threads, several frames at a time. */
-export interface Unpacker {
-  /** As `decompress`, which says what it throws. */
-  unpack(frame: Uint8Array, rawLength: number): Promise<Uint8Array>;
-  /** Ends the threads. What is under way rejects. */
-  end(): Promise<void>;
 }
 
 export interface Sha256 {

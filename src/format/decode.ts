@@ -21,8 +21,11 @@ export interface ObjectSource {
   readonly key: string;
   /** Bytes. */
   readonly size: number;
-  /** Exactly `length` bytes from `offset`; they are not changed afterwards. Its errors pass through unchanged. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * Exactly `length` bytes from `offset`; they are not changed afterwards. They stand at the beginning of `into` where that
+   * is given, and large enough. Its errors pass through unchanged.
+   */
+  read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
 }
 
 /** Up to this size an object is read whole, by one request, and kept by its reader. */
@@ -195,17 +198,26 @@ export class ObjectBytes {
   }
 
   /** From what is here where that is enough. */
-  async read(offset: number, length: number): Promise<Uint8Array> {
+  async read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array> {
     for (const part of this.parts) {
       const at = offset - part.offset;
-      if (at >= 0 && at + length <= part.bytes.length) return part.bytes.subarray(at, at + length);
+      if (at < 0 || at + length > part.bytes.length) continue;
+      const bytes = part.bytes.subarray(at, at + length);
+      if (into === undefined) return bytes;
+      into.set(bytes);
+      return into.subarray(0, length);
     }
-    return readExactly(this.source, offset, length);
+    return readExactly(this.source, offset, length, into);
   }
 }
 
-async function readExactly(source: ObjectSource, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = await source.read(offset, length);
+async function readExactly(
+  source: ObjectSource,
+  offset: number,
+  length: number,
+  into?: Uint8Array,
+): Promise<Uint8Array> {
+  const bytes = await source.read(offset, length, into);
   if (bytes.length !== length) {
     throw new CorruptObjectError(
       source.key,

@@ -1,13 +1,7 @@
 import { assert } from "../assert.ts";
 import { CorruptObjectError, type ObjectPart } from "../errors.ts";
-import {
-  encodeWalHeader,
-  WalChecksum,
-  WalFrameHeader,
-  walFrameHeaderSize,
-  walHeaderSize,
-} from "../wal/wal-format.ts";
-import type { Codecs, Unpacker } from "./codecs.ts";
+import { encodeWalHeader, WalChecksum, walFrameHeaderSize } from "../wal/wal-format.ts";
+import type { Codecs } from "./codecs.ts";
 import type { ObjectHeader } from "./header.ts";
 import type { ObjectIndex } from "./index-table.ts";
 import { blockPrefix, entriesInBlock, entrySize, pagesPerBlock } from "./layout.ts";
@@ -24,7 +18,7 @@ export interface ByteRange {
 interface RangeSource {
   readonly key: string;
   readonly size: number;
-  read(offset: number, length: number): Promise<Uint8Array>;
+  read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
 }
 
 /** An opened object: header and index are checked and here, blocks are decoded one by one. See `openObject`. */
@@ -45,7 +39,6 @@ export class ObjectReader {
   private readonly perBlock: number;
   /** Where each block begins, and where the last one ends. */
   private readonly blockOffsets: Float64Array;
-  private readonly frame = new WalFrameHeader();
 
   constructor(
     private readonly source: RangeSource,
@@ -103,9 +96,12 @@ export class ObjectReader {
     return { frame, payload: frame.subarray(skippableHeaderSize) };
   }
 
-  /** Bytes of the object; a small object is in memory already. Throws what the source throws. */
-  read(range: ByteRange): Promise<Uint8Array> {
-    return this.source.read(range.offset, range.length);
+  /**
+   * Bytes of the object; a small object is in memory already. Where `into` is given, they stand at its beginning. Throws
+   * what the source throws.
+   */
+  read(range: ByteRange, into?: Uint8Array): Promise<Uint8Array> {
+    return this.source.read(range.offset, range.length, into);
   }
 
   /**
@@ -113,7 +109,9 @@ export class ObjectReader {
    * Throws CorruptObjectError "block" or "page".
    */
   decodeBlock(b: number, compressed: Uint8Array): DecodedBlock {
-    const rawLength = this.requireLength(b, compressed);
+    if (compressed.length !== this.blockRange(b).length)
+      throw this.fault("block", b, `${compressed.length} bytes`);
+    const rawLength = this.index.rawLengths[b]!;
     let raw: Uint8Array;
     try {
       requireContentSize(compressed, rawLength);
@@ -124,64 +122,64 @@ export class ObjectReader {
     return this.verified(b, raw);
   }
 
-  /** The same, unpacked on another thread. What fails there may be the thread's fault: this one has the last word. */
-  async decodeBlockBeside(b: number, compressed: Uint8Array, unpacker: Unpacker): Promise<DecodedBlock> {
-    const rawLength = this.requireLength(b, compressed);
-    const raw = await unpacker.unpack(compressed, rawLength).catch(() => null);
-    return raw === null ? this.decodeBlock(b, compressed) : this.verified(b, raw);
+  /** What block `b` unpacks to, as far as it is known before. */
+  layoutOf(b: number): BlockLayout {
+    const { header, pageSize, pgnos } = this;
+    const firstEntry = b * this.perBlock;
+    const count = entriesInBlock(header, b, pgnos.length);
+    const stride = entrySize(header);
+    const first = blockPrefix(header, b) + stride - pageSize;
+    const rawLength = this.index.rawLengths[b]!;
+    const hashes = this.hashes.subarray(firstEntry, firstEntry + count);
+    const known = header.kind === "segment" ? this.knownOfWal(b, firstEntry, count) : nothingKnown;
+    return { rawLength, firstEntry, count, first, stride, pageSize, hashes, ...known };
   }
 
-  /** What the block unpacks to, bytes. */
-  private requireLength(b: number, compressed: Uint8Array): number {
-    if (compressed.length !== this.blockRange(b).length)
-      throw this.fault("block", b, `${compressed.length} bytes`);
-    return this.index.rawLengths[b]!;
+  /** The WAL header is the one that the positions give, and frame headers say what the index says. */
+  private knownOfWal(b: number, firstEntry: number, count: number): Pick<BlockLayout, "prefix" | "heads"> {
+    const { header, pgnos } = this;
+    const prefix = new Uint8Array(blockPrefix(header, b));
+    if (b === 0)
+      encodeWalHeader(
+        prefix,
+        segmentWalHeader(header as ObjectHeader & { from: Position }, this.codecs),
+        new WalChecksum(),
+      );
+    const heads = new Uint8Array(count * headSize);
+    const view = new DataView(heads.buffer);
+    for (let j = 0; j < count; j++) {
+      const entry = firstEntry + j;
+      view.setUint32(j * headSize, pgnos[entry]!);
+      view.setUint32(j * headSize + 4, entry === pgnos.length - 1 ? header.pageCount : 0);
+    }
+    return { prefix, heads };
   }
 
   private verified(b: number, raw: Uint8Array): DecodedBlock {
-    const { header, perBlock } = this;
-    const rawLength = this.index.rawLengths[b]!;
-    if (raw.length !== rawLength)
-      throw this.fault("block", b, `unpacks to ${raw.length} bytes, not ${rawLength}`);
-    const count = entriesInBlock(header, b, this.pgnos.length);
-    const stride = entrySize(header);
-    const first = blockPrefix(header, b) + stride - header.pageSize;
-    const block = new DecodedBlock(raw, b * perBlock, count, first, stride, header.pageSize);
-    if (header.kind === "segment") this.verifyFrames(b, block);
+    const layout = this.layoutOf(b);
+    if (raw.length !== layout.rawLength)
+      throw this.fault("block", b, `unpacks to ${raw.length} bytes, not ${layout.rawLength}`);
+    const block = new DecodedBlock(raw, layout);
+    this.verifyFrames(b, block);
     this.verifyPages(b, block);
     return block;
   }
 
-  /** The WAL header is the one that the positions give, and frame headers say what the index says. */
-  private verifyFrames(b: number, block: DecodedBlock): void {
-    const { header, frame, pgnos } = this;
-    if (b === 0) {
-      const expected = new Uint8Array(walHeaderSize);
-      encodeWalHeader(
-        expected,
-        segmentWalHeader(header as ObjectHeader & { from: Position }, this.codecs),
-        new WalChecksum(),
-      );
-      if (expected.some((byte, i) => byte !== block.raw[i]))
-        throw this.fault("block", b, "another WAL header");
-    }
-    for (let j = 0; j < block.count; j++) {
-      const entry = block.firstEntry + j;
-      frame.read(block.raw, block.pageOffset(j) - walFrameHeaderSize);
-      const commit = entry === pgnos.length - 1 ? header.pageCount : 0;
-      if (frame.pgno !== pgnos[entry] || frame.pageCount !== commit) {
-        throw this.fault("block", b, `frame of page ${frame.pgno} instead of ${pgnos[entry]}`);
-      }
+  private verifyFrames(b: number, { raw, layout }: DecodedBlock): void {
+    const { prefix, heads, first, stride, firstEntry } = layout;
+    if (!hasBytes(raw, 0, prefix)) throw this.fault("block", b, "another WAL header");
+    for (let at = 0; at < heads.length; at += headSize) {
+      const j = at / headSize;
+      if (!hasBytes(raw, first + j * stride - walFrameHeaderSize, heads.subarray(at, at + headSize)))
+        throw this.fault("block", b, `not the frame of page ${this.pgnos[firstEntry + j]}`);
     }
   }
 
   private verifyPages(b: number, block: DecodedBlock): void {
-    for (let j = 0; j < block.count; j++) {
-      const entry = block.firstEntry + j;
-      if (this.codecs.hash64(block.page(j)) !== this.hashes[entry]) {
-        throw this.fault("page", b, `page ${this.pgnos[entry]} has another hash`);
-      }
-    }
+    const { hashes, firstEntry } = block.layout;
+    for (let j = 0; j < block.count; j++)
+      if (this.codecs.hash64(block.page(j)) !== hashes[j])
+        throw this.fault("page", b, `page ${this.pgnos[firstEntry + j]} has another hash`);
   }
 
   private fault(part: ObjectPart, b: number, what: string, cause?: unknown): CorruptObjectError {
@@ -194,17 +192,52 @@ export class ObjectReader {
   }
 }
 
+/** Bytes of a frame header that the index gives: page number and database size. */
+const headSize = 8;
+const nothingKnown = { prefix: new Uint8Array(0), heads: new Uint8Array(0) };
+
+/** What a block unpacks to, as header and index say. */
+export interface BlockLayout {
+  /** Bytes. */
+  readonly rawLength: number;
+  /** Its entries are those of the index from this one on. */
+  readonly firstEntry: number;
+  readonly count: number;
+  /** Where its first page begins, and how far apart pages begin: bytes. */
+  readonly first: number;
+  readonly stride: number;
+  readonly pageSize: number;
+  /** xxh64 of each page. */
+  readonly hashes: BigUint64Array;
+  /** What it begins with: a WAL header, or nothing. */
+  readonly prefix: Uint8Array;
+  /** The first eight bytes of the frame header before each page, one after the other; nothing in a snapshot. */
+  readonly heads: Uint8Array;
+}
+
+function hasBytes(raw: Uint8Array, at: number, expected: Uint8Array): boolean {
+  return expected.every((byte, i) => byte === raw[at + i]);
+}
+
 /** The verified pages of one block, as entries `firstEntry`.. of the index. They are views of its bytes. */
 export class DecodedBlock {
+  readonly firstEntry: number;
+  readonly count: number;
+  private readonly first: number;
+  private readonly stride: number;
+  private readonly pageSize: number;
+
   constructor(
     /** In a snapshot exactly the pages, one after the other; in a segment WAL frames. */
     readonly raw: Uint8Array,
-    readonly firstEntry: number,
-    readonly count: number,
-    private readonly first: number,
-    private readonly stride: number,
-    private readonly pageSize: number,
-  ) {}
+    readonly layout: BlockLayout,
+  ) {
+    this.firstEntry = layout.firstEntry;
+    this.count = layout.count;
+    this.first = layout.first;
+    this.stride = layout.stride;
+    this.pageSize = layout.pageSize;
+  }
 
   /** Where page `j` of this block begins in `raw`. */
   pageOffset(j: number): number {

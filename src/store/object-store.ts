@@ -62,6 +62,8 @@ export interface GetOptions extends StoreOptions {
   /** Bytes: `length` bytes from `offset`; a negative `offset` asks for the last bytes (`length` is then ignored). */
   readonly range?: { readonly offset: number; readonly length: number };
   readonly ifMatch?: string;
+  /** Memory of the reader's, as long as the range: a store may put the bytes there from its beginning, in order, and give views of it. */
+  readonly into?: Uint8Array;
 }
 export interface ListOptions extends StoreOptions {
   readonly startAfter?: string;

@@ -71,6 +71,26 @@ export function objectStoreSuite(
         expect(second.etag).toBe(first.etag);
       });
 
+      test("a reader's own memory gets the range from its beginning, whether the store uses it or not", async () => {
+        const whole = Uint8Array.from({ length: 3 * MIB }, (_, i) => i % 251);
+        await store.put("key", whole);
+        const range = { offset: 1000, length: 2 * MIB + 17 };
+        const memory = new Uint8Array(new SharedArrayBuffer(range.length + 40)).fill(255);
+        const into = memory.subarray(20);
+        const { body } = await store.get("key", { range, into });
+        const read = await collect(body, range.length, into);
+        expect([read.buffer === memory.buffer, read.byteOffset, read.length]).toEqual([
+          true,
+          20,
+          range.length,
+        ]);
+        const expected = whole.subarray(range.offset, range.offset + range.length);
+        expect(read.every((byte, i) => byte === expected[i])).toBe(true);
+        expect([...memory.subarray(0, 20), ...memory.subarray(20 + range.length)]).toEqual(
+          Array(40).fill(255),
+        );
+      });
+
       test("the store keeps its own copy of the bytes", async () => {
         const mine = bytes(100);
         await store.put("key", mine);
