@@ -29,7 +29,7 @@ function isEarned(machine: Machine, error: unknown): boolean {
   if (error instanceof CacheError)
     return queue.caused(error) || error.cause instanceof DiskFullError || (robbed && isDamage(error));
   if (error instanceof StateError && /was dropped with the backlog/.test(error.message))
-    return machine.overflowed;
+    return machine.overflowed || queue.wasDamaged;
   if (error instanceof StateError) return machine.stopping || machine.resyncing;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;

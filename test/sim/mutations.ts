@@ -47,6 +47,12 @@ export const mutations: readonly Mutation[] = [
     instead: '{ object: { key: "", size: 0 } }',
   },
   {
+    what: "a damaged entry of the cache counts as uploaded",
+    file: "src/give-up.ts",
+    text: "cached: head.from",
+    instead: "cached: head.to",
+  },
+  {
     what: "a snapshot is published before the segments that lead to it",
     file: "src/take-snapshot.ts",
     text: "await uploaded(position.txid);",

@@ -1,3 +1,4 @@
+import { DamagedEntryError } from "../../src/cache/damaged-entry.ts";
 import type {
   Awaitable,
   CacheEntry,
@@ -18,6 +19,8 @@ export class QueueStorage {
   trouble = 0;
   full = false;
   readonly #failures = new WeakSet<CacheError>();
+  /** Ids of entries whose bytes are not those that were written. */
+  readonly #damaged = new Set<string>();
 
   failure(message: string, full: boolean): CacheError {
     const error = new CacheError(message, full);
@@ -25,9 +28,25 @@ export class QueueStorage {
     return error;
   }
 
+  damage({ to }: CacheEntry): void {
+    this.#damaged.add(to.id);
+  }
+
+  requireWhole({ to }: CacheEntry): void {
+    if (!this.#damaged.has(to.id)) return;
+    const error = new DamagedEntryError(`the entry of transaction ${to.txid}`, "it was meant to be");
+    this.#failures.add(error);
+    throw error;
+  }
+
   /** Whether an error is one of those. */
   caused(error: CacheError): boolean {
     return this.#failures.has(error);
+  }
+
+  /** Whether an entry ever was damaged, so that a backlog may have been given up. */
+  get wasDamaged(): boolean {
+    return this.#damaged.size > 0;
   }
 }
 
@@ -70,11 +89,13 @@ export class SimQueue implements SegmentQueue {
   }
 
   read(entry: CacheEntry): PutBody {
+    this.#storage.requireWhole(entry);
     return this.#cache.read(entry);
   }
 
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
     await this.#life.wait(1, "queue read");
+    this.#storage.requireWhole(entry);
     return this.#cache.readRange(entry, offset, length);
   }
 

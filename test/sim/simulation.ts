@@ -1,5 +1,6 @@
 import { armFaults } from "../../src/faults.ts";
 import type { Codecs } from "../../src/format/codecs.ts";
+import { Random } from "../replicator/random.ts";
 import { Chain } from "./chain.ts";
 import { FollowerMachine } from "./follower.ts";
 import type { Instance } from "./instance.ts";
@@ -68,6 +69,7 @@ class Simulation {
   readonly #keepers: Keeper[];
   readonly #followers: FollowerMachine[];
   readonly #reader: Reader;
+  readonly #dice: Random;
   #healing = false;
   #happened = 0;
 
@@ -75,6 +77,7 @@ class Simulation {
     this.world = its;
     world = its;
     const scenario = scenarioOf(its.random);
+    this.#dice = new Random(~its.seed);
     this.#scenario = scenario;
     this.#chain = new Chain(its, codecs, scenario.retention);
     const chain = this.#chain;
@@ -159,6 +162,7 @@ class Simulation {
       case "queue":
         machine.queue.trouble = random.chance(0.5) ? scenario.queueTrouble : 0;
         machine.queue.full = scenario.queueTrouble > 0 && random.chance(0.2);
+        this.#damage(machine);
         this.#pass(MINUTE, () => machine.clearQueue());
         return;
       case "disk":
@@ -177,6 +181,15 @@ class Simulation {
       case "loss":
         if (scenario.losses && random.chance(0.1)) machine.lose();
     }
+  }
+
+  /** Dice of their own, so that seeds without damage stay what they are. */
+  #damage({ name, queue }: Machine): void {
+    const entries = queue.stored.entries.map(({ entry }) => entry);
+    if (!this.#scenario.losses || entries.length === 0 || !this.#dice.chance(0.5)) return;
+    const entry = this.#dice.pick(entries);
+    this.world.note(`${name} has transaction ${entry.to.txid} damaged in its queue`);
+    queue.damage(entry);
   }
 
   /** What fails is tried again every second, which for hours would be all that is simulated. */
