@@ -2,7 +2,17 @@
  * Entries of the write cache damaged on their disk, under a replicator that runs: that is said, nothing waits for them, nothing
  * damaged gets into the store, and the replica restores to what the database is.
  */
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Database } from "@sqlite.org/sqlite-wasm";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -20,7 +30,7 @@ import {
 const sqlite3 = await quietModule();
 
 /** A replicator whose cache holds nothing, and its replica a snapshot. */
-async function running() {
+async function running(config: { maxCacheSize?: number } = {}) {
   const dbPath = join(temporaryFolder(), "data.db");
   const memory = new MemoryStore();
   const store = new FaultyStore(memory);
@@ -32,6 +42,7 @@ async function running() {
       sqlite3,
       cacheDir,
       stopTimeoutMs: 0,
+      ...config,
     });
     await replicator.start();
     const heard: { code?: string }[] = [];
@@ -164,6 +175,34 @@ test.each(["altered", "cut"])(
     await expectRestored(db);
   },
 );
+
+test("what cannot be read for a moment is not given up: it is tried again", async () => {
+  const { replicator, db, heard, cache, expectRestored } = await running();
+  const resyncs: unknown[] = [];
+  replicator.addEventListener("resync", ({ detail }) => resyncs.push(detail));
+  const path = cache(db, 3)[1]!;
+  renameSync(path, `${path}.aside`);
+  mkdirSync(path); // reading it fails with EISDIR
+  await expect(replicator.flush()).rejects.toMatchObject({ code: "SLUICE_CACHE" });
+  rmdirSync(path);
+  renameSync(`${path}.aside`, path);
+  await replicator.flush();
+  expect(new Set(heard.map(({ code }) => code))).toEqual(new Set(["SLUICE_CACHE"]));
+  expect(resyncs).toEqual([]);
+  await expectRestored(db);
+});
+
+test("one that cannot be merged does not keep a backlog that grew too large", async () => {
+  const { replicator, db, cache, store, expectRestored } = await running({ maxCacheSize: 65_536 });
+  store.offline = true;
+  const dropped = new Promise((resolve) => replicator.addEventListener("cache-overflow", resolve));
+  flip(cache(db, 40)[2]!, 100, 3);
+  await dropped;
+  store.offline = false;
+  replicator.wake();
+  await replicator.waitUntilUploaded();
+  await expectRestored(db);
+});
 
 test("commits go on meanwhile, and where it does not come to its end the next start makes up for it", async () => {
   const { replicator, db, cache, store, start, expectRestored } = await running();
