@@ -2,6 +2,7 @@ import { crc32 } from "node:zlib";
 import { assert } from "../src/assert.ts";
 import type { CacheAppend, CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
 import type { CacheDirectory, OpenFile } from "./cache-directory.ts";
+import { syncBeside } from "./sync-beside.ts";
 
 /** Checks that a commit is allowed and answers the step that carries it out. `crc`: CRC-32 of the object's bytes. */
 export type PrepareCommit = (
@@ -43,6 +44,10 @@ export class FsAppend implements CacheAppend {
     const file = this.#file;
     this.#end();
     publish(file ?? this.directory.create());
+  }
+
+  async syncBeside(): Promise<void> {
+    if (this.#file !== null) await syncBeside(this.#file.temp);
   }
 
   abort(): undefined {

@@ -8,6 +8,7 @@ import type { DatabaseTarget, LocalFile, Platform } from "../src/platform.ts";
 import { systemClock } from "./clock.ts";
 import { acquireDatabaseLock, acquireFileLock, type DatabaseLock } from "./lock.ts";
 import { beginsWithZeros, FileTarget } from "./restore-target.ts";
+import { syncBeside } from "./sync-beside.ts";
 import { installNodeVfs } from "./vfs.ts";
 import { resolveSymlinks } from "./vfs-path.ts";
 import { FsWriteCache } from "./write-cache.ts";
@@ -80,6 +81,10 @@ export class NodePlatform implements Platform {
       this.#lock.release();
       this.#lock = next;
     });
+  }
+
+  syncBeside(path: string): Promise<void> {
+    return syncBeside(path);
   }
 
   async release(): Promise<void> {

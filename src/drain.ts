@@ -22,6 +22,8 @@ const BESIDE_PAGES = 4096;
 export interface DrainContext {
   readonly capture: Capture;
   readonly wal: WalReader;
+  /** Most of `wal.sync`, beside the calling thread; absent where nothing else could do it. */
+  readonly syncWalBeside?: (() => Promise<void>) | undefined;
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   /** A page of the main file, zeros beyond its end. Valid until the next call. */
@@ -43,8 +45,11 @@ export interface Drained {
   readonly stored: boolean;
 }
 
-/** Steps that are all done at once inside a lock request, or one by one with turns of the event loop between them. */
-export type Steps<T> = Generator<undefined, T, void>;
+/**
+ * Steps that are all done at once inside a lock request, or one by one with turns of the event loop between them. What one
+ * gives makes the next one short for who can wait for it; it never fails.
+ */
+export type Steps<T> = Generator<(() => Promise<void>) | undefined, T, void>;
 
 /**
  * Moves the commits of one span from the WAL into one segment in the cache:
@@ -59,6 +64,7 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
   let append: CacheAppend | null = null;
   try {
     fault("drain:begin");
+    yield context.syncWalBeside;
     context.wal.sync();
     yield undefined;
     const wal = context.wal.header();
@@ -74,7 +80,7 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
     yield* writePages(context, pages, wal, encoder, append);
     const { chunk, id, size } = encoder.finish();
     append.write(chunk);
-    yield undefined;
+    yield append.syncBeside?.bind(append);
     const to = { txid: span.to.txid, id };
     const record = nextRecord(context.record, span, to, fingerprint);
     fault("drain:before-commit");
@@ -173,7 +179,7 @@ function readPages(
 export function runSteps<T>(steps: Steps<T>): T {
   for (;;) {
     const { done, value } = steps.next();
-    if (done) return value;
+    if (done) return value; // what else it gives is for who can wait
   }
 }
 
@@ -193,8 +199,9 @@ export async function pace<T>(
   for (;;) {
     const { done, value } = steps.next();
     if (done) return value;
-    if (now() - since < TURN_MS) continue;
-    await turn();
+    if (value !== undefined) await value();
+    else if (now() - since < TURN_MS) continue;
+    else await turn();
     since = now();
   }
 }

@@ -35,6 +35,8 @@ export interface Platform {
   explainOpenFailure?(): SluiceError | null;
   /** Whether the file operation that just failed did for want of room, where the base VFS does not say so itself. */
   isFull?(): boolean;
+  /** Most of a sync of a file of the base VFS, beside the calling thread. What fails shows at the sync itself. */
+  syncBeside?(path: string): Promise<void>;
   /** Gives up the locks. The last call. */
   release(): Promise<void>;
 }

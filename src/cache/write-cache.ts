@@ -93,6 +93,11 @@ export interface CacheAppend extends QueueAppend {
   write(chunk: Uint8Array): undefined;
   commit(entry: CacheEntry, position: PositionRecord): undefined;
   abort(): undefined;
+  /**
+   * Makes what was written durable beside the calling thread, so that `commit` is shorter; no such method where it would
+   * not be. It may still be under way when the segment is committed or forgotten. What fails shows at the commit.
+   */
+  syncBeside?(): Promise<void>;
 }
 
 export interface CacheState {

@@ -1,0 +1,86 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, test, vi } from "vitest";
+import { FsAppend } from "../../node/cache-append.ts";
+import { CacheDirectory } from "../../node/cache-directory.ts";
+import { NodePlatform } from "../../node/platform.ts";
+import { syncBeside } from "../../node/sync-beside.ts";
+import { WalReader } from "../../src/wal/wal-reader.ts";
+import { createTable, insert, rows, useReplicators } from "./fixture.ts";
+
+const { folder, create } = useReplicators();
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** Only what is asked for is drained. `beside`: what is synced on another thread. */
+async function replicated() {
+  const beside = {
+    wal: vi.spyOn(NodePlatform.prototype, "syncBeside"),
+    segment: vi.spyOn(FsAppend.prototype, "syncBeside"),
+  };
+  const dir = folder();
+  const replica = `file://${dir}/replica`;
+  const replicator = await create(join(dir, "app.db"), replica, { syncIntervalMs: 3_600_000 });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  createTable(db);
+  await replicator.snapshot();
+  return { dir, replica, replicator, db, beside };
+}
+
+test("a drain has the WAL and its segment synced on another thread before it waits for them itself", async () => {
+  const { dir, replicator, db, beside } = await replicated();
+  const calls = [
+    beside.wal.mockClear(),
+    vi.spyOn(WalReader.prototype, "sync"),
+    beside.segment.mockClear(),
+    vi.spyOn(CacheDirectory.prototype, "publish"),
+  ];
+  insert(db, "a");
+  await replicator.flush();
+  const order = calls.map(({ mock }) => mock.invocationCallOrder[0]!);
+  expect(order).toEqual([...order].sort((a, b) => a - b));
+  expect(beside.wal).toHaveBeenCalledWith(join(dir, "app.db-wal"));
+  db.close();
+});
+
+test.each(["wal", "segment"] as const)(
+  "while another thread syncs the %s a gate ends the drain, and waits for no thread",
+  async (which) => {
+    const { dir, replica, replicator, db, beside } = await replicated();
+    let end = () => {};
+    const begun = new Promise<void>((begin) => {
+      beside[which].mockImplementationOnce(async () => {
+        begin();
+        await new Promise<void>((resolve) => {
+          end = resolve;
+        });
+      });
+    });
+    insert(db, "a");
+    const flushed = replicator.flush();
+    await begun;
+    insert(db, "b");
+    db.exec("PRAGMA wal_checkpoint(RESTART)");
+    const { cached, captured } = replicator.status();
+    expect(cached).toBe(captured);
+    insert(db, "c"); // over what the drain had read
+    end();
+    await flushed;
+    await replicator.flush();
+    const copy = await create(join(dir, "copy.db"), replica);
+    await copy.start();
+    const restored = copy.openDatabase();
+    expect(rows(restored)).toEqual(rows(db));
+    restored.close();
+    db.close();
+  },
+);
+
+test("a file that is gone is nobody's trouble", async () => {
+  const path = join(folder(), "gone");
+  await syncBeside(path);
+  expect(() => readFileSync(path)).toThrow("ENOENT"); // nor made
+});
