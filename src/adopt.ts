@@ -1,12 +1,14 @@
 import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { readClaim } from "./claim.ts";
+import { isDamage } from "./damage.ts";
 import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { discardEntries } from "./give-up.ts";
 import { KnownTail } from "./known-tail.ts";
+import { loadUpkeep } from "./load.ts";
 import { lookAgain } from "./look-again.ts";
 import { plan } from "./plan.ts";
 import { listReplica, openStored } from "./replica.ts";
@@ -26,12 +28,17 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
     const tail = new KnownTail({ store, lineage: record.lineage, codecs, clock });
     await tail.require(uploaded, entries[0]?.to ?? null, restoreOptions.signal);
     await uploadBacklog(platform, store, record, restoreOptions.signal);
+    if (record.resync === undefined) return false;
+    // A resync is fenced by an end before ours, too.
+    const end = await endOfReplica(context);
+    const { requireOwnEnd } = await loadUpkeep();
+    if (end !== null) requireOwnEnd(store, end, record);
     return false;
   } catch (error) {
     if (error instanceof ReplicaFencedError) return true;
     restoreOptions.signal?.throwIfAborted();
-    // Once it runs, the database makes up for what is damaged in the cache.
-    if (error instanceof DamagedEntryError) return false;
+    // Once it runs, the database makes up for what is damaged in the cache, and a resync for what is in the replica.
+    if (error instanceof DamagedEntryError || isDamage(error)) return false;
     if (error instanceof StoreError && error.transient) return false;
     throw error;
   }

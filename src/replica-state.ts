@@ -14,8 +14,6 @@ import type { ObjectStore } from "./store/object-store.ts";
 /** A state of a replica as hashes alone: 8 bytes a page, and no page is fetched. */
 export interface ReplicaState {
   readonly position: Position;
-  /** Who made the object that leads there. */
-  readonly writer: string;
   readonly pageSize: number;
   readonly pageCount: number;
   /** xxh64 by page number; index 0 and the lock-byte page are not used. */
@@ -23,17 +21,22 @@ export interface ReplicaState {
   readonly time: number;
 }
 
-/** The state at the end of a plan, from the indexes of its objects. Throws what `openChain` throws. */
+/**
+ * The state at the end of a plan, from the indexes of its objects. `onEnd` is called with the last of them before the others
+ * are looked at. Throws what it and `openChain` throw.
+ */
 export async function readReplicaState(
   store: ObjectStore,
   plan: Plan,
   lineage: string,
   codecs: Codecs,
   signal?: AbortSignal,
+  onEnd?: (end: ObjectReader) => void,
 ): Promise<ReplicaState> {
   let state: ReplicaState | null = null;
   let pages: PageSet | null = null;
   for await (const object of openChain(store, plan, lineage, codecs, signal)) {
+    if (state === null) onEnd?.(object);
     state ??= stateWithoutHashes(object);
     pages ??= new PageSet(state.pageSize, state.pageCount);
     const table = halves(state.hashes);
@@ -61,7 +64,7 @@ export function readNewestState(
 
 function stateWithoutHashes({ to, pageSize, pageCount, header }: ObjectReader): ReplicaState {
   const hashes = new BigUint64Array(pageCount + 1);
-  return { position: to, writer: header.writer, pageSize, pageCount, hashes, time: header.commits.last };
+  return { position: to, pageSize, pageCount, hashes, time: header.commits.last };
 }
 
 /** Calls back for each page that this object gives, in a chain read from the newest object back: no newer one had it. */

@@ -2,10 +2,11 @@ import type { PositionRecord } from "./cache/write-cache.ts";
 import { isDamage } from "./damage.ts";
 import { BrokenReplicaError, ReplicaFencedError, type SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
+import type { ObjectReader } from "./format/object-reader.ts";
 import { type Position, samePosition } from "./format/position.ts";
 import { lookAgain } from "./look-again.ts";
 import { plan } from "./plan.ts";
-import { type Listing, listReplica, openStored } from "./replica.ts";
+import { listReplica, openStored } from "./replica.ts";
 import { type ReplicaState, readReplicaState } from "./replica-state.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import { checkTail } from "./tail.ts";
@@ -24,62 +25,64 @@ export type ResyncBase = {
 );
 
 /**
- * Reads the replica's state at `end`, where our chain ends and nobody else has extended it; or before it, where the record
- * names a segment that was dropped when nothing could be recorded any more, or the store lost it. A replica that is damaged has none, however
- * often it is asked, and nor has one without a snapshot.
+ * Reads the replica's state at `cached`, where our chain ends and nobody else has extended it; or before it, where the record
+ * names a segment that was dropped when nothing could be recorded any more, or the store lost it. A replica that is damaged
+ * has none, however often it is asked, and nor has one without a snapshot.
  *
  * Throws ReplicaFencedError, UnsupportedFormatError, StoreError.
  */
 export async function readResyncBase(
   store: ObjectStore,
-  { lineage, writer, cached: end }: PositionRecord,
+  record: PositionRecord,
   codecs: Codecs,
   signal: AbortSignal,
 ): Promise<ResyncBase> {
-  await checkTail({ store, lineage, codecs }, end, null, signal);
+  const { lineage, cached } = record;
+  await checkTail({ store, lineage, codecs }, cached, null, signal);
   return lookAgain(async () => {
     const listing = await listReplica(store, signal);
-    if (listing.snapshots.length === 0)
-      return {
-        from: await endWithoutSnapshot(store, listing, end, codecs, signal),
-        state: null,
-        whole: "the replica has no snapshot yet",
-        damage: null,
-      };
+    let from = cached;
+    let damage: SluiceError | null = null;
+    // Also where what leads there turns out to be damaged: behind anything else than its end the segment would leave a gap.
+    const goOnFrom = (end: ChainEnd) => {
+      requireOwnEnd(store, end, record);
+      from = end.to;
+      if (!samePosition(from, cached)) damage = endsElsewhere(store, from, cached);
+    };
     try {
-      const state = await readReplicaState(store, plan(listing, store.url)!, lineage, codecs, signal);
-      const from = state.position;
-      if (samePosition(from, end)) return { from, state, whole: null, damage: null };
-      if (from.txid >= end.txid) throw extendedSince(store, from);
-      const damage = endsElsewhere(store, from, end);
-      if (state.writer !== writer) throw damage;
-      return { from, state, whole: null, damage };
+      if (listing.snapshots.length === 0) {
+        const last = listing.segments.findLast(({ level }) => level === 0);
+        if (last !== undefined) goOnFrom(await openStored(store, last, codecs, signal));
+        return { from, damage, state: null, whole: "the replica has no snapshot yet" };
+      }
+      const chosen = plan(listing, store.url)!;
+      const state = await readReplicaState(store, chosen, lineage, codecs, signal, goOnFrom);
+      return { from, damage, state, whole: null };
     } catch (error) {
       if (!isDamage(error)) throw error;
-      return { from: end, state: null, whole: error.message, damage: error };
+      return { from, damage: error, state: null, whole: error.message };
     }
   });
 }
 
-/** Where the last segment leads, if not as far as was recorded. */
-async function endWithoutSnapshot(
-  store: ObjectStore,
-  { segments }: Listing,
-  end: Position,
-  codecs: Codecs,
-  signal: AbortSignal,
-): Promise<Position> {
-  const last = segments.findLast(({ level }) => level === 0);
-  if (last === undefined) return end;
-  const { to } = await openStored(store, last, codecs, signal);
-  return to.txid < end.txid ? to : end;
-}
+/** Of the chain's last object. */
+type ChainEnd = Pick<ObjectReader, "to" | "header">;
 
-/** Between the look at the tail and this one. */
-function extendedSince(store: ObjectStore, { txid }: Position): ReplicaFencedError {
-  return new ReplicaFencedError(
-    `Another writer extended ${store.url} to transaction ${txid}. The local database still works; ` +
-      "restore from the replica, or decide with onUnknownLocal.",
+/**
+ * The chain ends where our record says, or before that with what we uploaded: a store may lose the rest. Where it ends before
+ * that with another writer's, nobody can know whether that is what we went on from, or what went on without us.
+ *
+ * Throws ReplicaFencedError where we cannot go on from there.
+ */
+export function requireOwnEnd(
+  { url }: ObjectStore,
+  { to, header }: ChainEnd,
+  { cached, writer }: PositionRecord,
+): void {
+  if (samePosition(to, cached) || (to.txid < cached.txid && header.writer === writer)) return;
+  throw new ReplicaFencedError(
+    `Another writer extended ${url} to transaction ${to.txid}; this one had come to ${cached.txid}. The local database still ` +
+      "works; restore from the replica, or decide with onUnknownLocal.",
     {},
   );
 }

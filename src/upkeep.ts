@@ -7,7 +7,7 @@ export { mergeBacklog } from "./merge-backlog.ts";
 export { findNewestSnapshot } from "./newest-snapshot.ts";
 export { repack } from "./repack.ts";
 export { resync } from "./resync.ts";
-export { readResyncBase } from "./resync-base.ts";
+export { readResyncBase, requireOwnEnd } from "./resync-base.ts";
 export { shrinkCache } from "./shrink-cache.ts";
 export { checkTail } from "./tail.ts";
 export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";

@@ -72,6 +72,26 @@ class Site {
     return objectKeys(this.replica, "wal/0");
   }
 
+  /** Damages the last of the replica's objects there, and returns its key. */
+  damage(at: string): string {
+    const key = objectKeys(this.replica, at).at(-1)!;
+    const bytes = readFileSync(join(this.replica, key));
+    bytes[bytes.length - 60]! ^= 1; // in the index
+    writeFileSync(join(this.replica, key), bytes);
+    return key;
+  }
+
+  /** One more transaction, uploaded. */
+  async commit(sql: string): Promise<void> {
+    const replicator = await this.create();
+    await replicator.start();
+    const db = replicator.openDatabase();
+    db.exec(sql);
+    await replicator.waitUntilUploaded();
+    db.close();
+    await replicator.stop();
+  }
+
   /** The replica as it is now holds this database. */
   remember(database: Buffer): void {
     this.#keys = this.segments();
@@ -271,10 +291,7 @@ describe("a replica that cannot be compared with", () => {
   test.each(["snapshots", "wal/0"])("has a damaged object in %s: all pages go, which is said", async (at) => {
     const site = await stopped();
     native(site.path, "UPDATE t SET v = 'native' WHERE id = 500");
-    const key = objectKeys(site.replica, at).at(-1)!;
-    const bytes = readFileSync(join(site.replica, key));
-    bytes[bytes.length - 60]! ^= 1; // in the index
-    writeFileSync(join(site.replica, key), bytes);
+    const key = site.damage(at);
     const { pages, pageCount, whole, errors } = await site.resynced();
     expect(pages).toBe(pageCount);
     expect(whole).toContain(key);
@@ -310,6 +327,31 @@ describe("a replica that cannot be compared with", () => {
     const { whole, segment, errors } = await site.resynced();
     expect({ whole, key: segment.key }).toEqual({ whole: null, key: lost });
     expect(errors).toContainEqual(expect.any(BrokenReplicaError));
+    expect(await site.restores(site.replica, readFileSync(site.path))).toBe(true);
+  });
+
+  test("ends earlier than that, and is damaged before: all pages go on from where it ends", async () => {
+    const site = await stopped();
+    await site.commit("INSERT INTO t(v) VALUES('lost')");
+    native(site.path, "UPDATE t SET v = 'native' WHERE id = 500");
+    const lost = site.segments().at(-1)!;
+    rmSync(join(site.replica, lost));
+    const damaged = site.damage("snapshots");
+    site.remember(readFileSync(site.path));
+    const { whole, segment } = await site.resynced();
+    expect(segment.key).toBe(lost);
+    expect(whole).toContain(damaged);
+    expect(await site.restores(site.replica, readFileSync(site.path))).toBe(true);
+  });
+
+  test("has no snapshot, and its last segment is damaged: all pages go", async () => {
+    const site = await stopped();
+    native(site.path, "UPDATE t SET v = 'native' WHERE id = 500");
+    rmSync(join(site.replica, "snapshots"), { recursive: true });
+    const damaged = site.damage("wal/0");
+    const { whole, pages, pageCount } = await site.resynced();
+    expect(whole).toContain(damaged);
+    expect(pages).toBe(pageCount);
     expect(await site.restores(site.replica, readFileSync(site.path))).toBe(true);
   });
 });

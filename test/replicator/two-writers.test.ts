@@ -9,8 +9,10 @@ import {
   type SqliteReplicator,
   type SqliteReplicatorConfig,
   UnknownLocalHistoryError,
+  verifyReplica,
 } from "../../node/index.ts";
 import { armFaults } from "../../src/faults.ts";
+import { collect } from "../../src/store/object-store.ts";
 import { native } from "../node/vfs-fixture.ts";
 import { objectsOf } from "../suites/unknown-history.ts";
 import { FaultyStore } from "./faulty-store.ts";
@@ -48,6 +50,38 @@ async function overtaken() {
   insert(b.db, "by b");
   await b.replicator.flush();
   return { folder, store, a, b };
+}
+
+/**
+ * A writer whose last three segments its store lost, whereupon another one, restored from what was left, added one. Its
+ * database was changed without Sluice since it stopped.
+ */
+async function overtakenBeforeItsEnd() {
+  const folder = use.folder();
+  const path = join(folder, "a.db");
+  const store = new MemoryStore();
+  const a = await started(path, store);
+  insert(a.db, "common");
+  await a.replicator.snapshot();
+  for (const text of ["a 1", "a 2", "a 3"]) {
+    insert(a.db, text);
+    await a.replicator.waitUntilUploaded();
+  }
+  a.db.close();
+  await a.replicator.stop();
+  await store.delete((await keysBelow(store, "wal/0/")).slice(-3));
+  const b = await started(join(folder, "b.db"), store);
+  insert(b.db, "by b");
+  b.db.close();
+  await b.replicator.stop();
+  native(path, "INSERT INTO t(b) VALUES ('unseen')");
+  return { folder, store, path };
+}
+
+async function keysBelow(store: ObjectStore, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(prefix)) keys.push(key);
+  return keys;
 }
 
 describe("two writers on one replica", () => {
@@ -122,6 +156,46 @@ describe("two writers on one replica", () => {
     const remote = await started(path, store, { onUnknownLocal: "adopt-remote" });
     expect(rows(remote.db)).toEqual(["common", "by b"]);
     remote.db.close();
+  });
+
+  // Beyond its own end the fenced one finds nothing then: where the other's stands, it would leave a gap.
+  test.each([
+    ["adopt-remote", ["common", "by b"]],
+    ["adopt-local", ["common", "a 1", "a 2", "a 3", "unseen"]],
+  ] as const)(
+    "one whose last segments the store lost does not resync behind the end of another that went on before them, but for %s",
+    async (onUnknownLocal, expected) => {
+      const { folder, store, path } = await overtakenBeforeItsEnd();
+      const before = await objectsOf(store);
+      const undecided = await use.create(path, store);
+      await undecided.start();
+      await expect(undecided.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
+      await undecided.stop();
+      expect(await objectsOf(store)).toEqual(before);
+      const decided = await started(path, store, { onUnknownLocal });
+      expect(rows(decided.db)).toEqual(expected);
+      insert(decided.db, "went on");
+      await decided.replicator.waitUntilUploaded();
+      expect(decided.replicator.status().state).toBe("running");
+      decided.db.close();
+      await decided.replicator.stop();
+      expect(await verifyReplica({ replica: store })).toMatchObject({ ok: true, findings: [] });
+      expect(await contents(join(folder, "d.db"), store)).toEqual([...expected, "went on"]);
+    },
+  );
+
+  test("nor does it where an older object is damaged as well", async () => {
+    const { store, path } = await overtakenBeforeItsEnd();
+    const [key] = await keysBelow(store, "snapshots/");
+    const damaged = await collect((await store.get(key!)).body, 1 << 26);
+    damaged[damaged.length - 60]! ^= 1; // in the index
+    await store.put(key!, damaged);
+    const before = await objectsOf(store);
+    const undecided = await use.create(path, store);
+    await undecided.start();
+    await expect(undecided.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
+    await undecided.stop();
+    expect(await objectsOf(store)).toEqual(before);
   });
 
   // With one transaction of the other's the backlog ends beyond the replica, where nothing tells of another writer.
