@@ -2,7 +2,6 @@ import { crc32 } from "node:zlib";
 import { assert } from "../src/assert.ts";
 import type { CacheAppend, CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
 import type { CacheDirectory, OpenFile } from "./cache-directory.ts";
-import { syncBeside } from "./sync-beside.ts";
 
 /** Checks that a commit is allowed and answers the step that carries it out. `crc`: CRC-32 of the object's bytes. */
 export type PrepareCommit = (
@@ -46,9 +45,9 @@ export class FsAppend implements CacheAppend {
     publish(file ?? this.directory.create());
   }
 
-  async syncBeside(): Promise<void> {
-    if (this.#file !== null) await syncBeside(this.#file.temp);
-  }
+  readonly syncBeside = async (): Promise<void> => {
+    if (this.#file !== null) await this.directory.syncBeside(this.#file);
+  };
 
   abort(): undefined {
     if (this.#ended) return;

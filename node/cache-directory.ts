@@ -5,6 +5,7 @@ import { CacheError } from "../src/errors.ts";
 import { fault } from "../src/faults.ts";
 import { type CacheRecord, encodeTail } from "./cache-file.ts";
 import { type CacheContents, fileName, scanCache } from "./cache-scan.ts";
+import { syncBeside } from "./sync-beside.ts";
 
 /** What the write cache asks of `node:fs`; tests put failing ones here. */
 export type CacheFs = Pick<
@@ -106,6 +107,11 @@ export class CacheDirectory {
       this.#fs.fdatasyncSync(file.fd);
       file.unsynced = 0;
     });
+  }
+
+  /** Leaves little of the sync in `publish` to do. */
+  syncBeside({ temp }: OpenFile): Promise<void> {
+    return syncBeside(temp);
   }
 
   discard({ fd, temp }: OpenFile): void {

@@ -22,8 +22,6 @@ const BESIDE_PAGES = 4096;
 export interface DrainContext {
   readonly capture: Capture;
   readonly wal: WalReader;
-  /** Most of `wal.sync`, beside the calling thread; absent where nothing else could do it. */
-  readonly syncWalBeside?: (() => Promise<void>) | undefined;
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   /** A page of the main file, zeros beyond its end. Valid until the next call. */
@@ -64,7 +62,7 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
   let append: CacheAppend | null = null;
   try {
     fault("drain:begin");
-    yield context.syncWalBeside;
+    yield context.wal.syncBeside;
     context.wal.sync();
     yield undefined;
     const wal = context.wal.header();
@@ -80,7 +78,7 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
     yield* writePages(context, pages, wal, encoder, append);
     const { chunk, id, size } = encoder.finish();
     append.write(chunk);
-    yield append.syncBeside?.bind(append);
+    yield append.syncBeside;
     const to = { txid: span.to.txid, id };
     const record = nextRecord(context.record, span, to, fingerprint);
     fault("drain:before-commit");

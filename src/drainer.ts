@@ -12,7 +12,6 @@ import type { WalReader } from "./wal/wal-reader.ts";
 export interface DrainerOptions {
   readonly capture: Capture;
   readonly wal: WalReader;
-  readonly syncWalBeside: DrainContext["syncWalBeside"];
   readonly cache: WriteCache;
   readonly codecs: Codecs;
   readonly mainPage: DrainContext["mainPage"];

@@ -53,7 +53,8 @@ export class LocalDatabase {
     const open = (path: string, flags: number) =>
       BaseFile.open(shim.abi, shim.base, path, flags | SQLITE_OPEN_READWRITE);
     this.#main = open(database.path, SQLITE_OPEN_MAIN_DB);
-    this.wal = new WalReader(shim.abi, open(database.walPath, SQLITE_OPEN_WAL | SQLITE_OPEN_CREATE));
+    const wal = open(database.walPath, SQLITE_OPEN_WAL | SQLITE_OPEN_CREATE);
+    this.wal = new WalReader(shim.abi, wal, platform.syncBeside?.bind(platform, wal.path));
     this.#page = shim.abi.allocate(MAX_PAGE_SIZE);
     assert(this.#page !== 0, "no memory for a page");
   }

@@ -70,7 +70,6 @@ export class Replication {
     this.#drainer = new Drainer({
       capture,
       wal: local.wal,
-      syncWalBeside: platform.syncBeside?.bind(platform, database.walPath),
       cache,
       codecs,
       clock,

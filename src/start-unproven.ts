@@ -73,6 +73,18 @@ export async function endsReplica(
   return samePosition(state.position, record.cached) && equalsReplica(sqlite3, local.control, state, codecs);
 }
 
+/** Why a start refuses a database that was put back to the state that the record names. */
+export function wentBack(
+  { platform, store }: StartContext,
+  { cached }: PositionRecord,
+): UnknownLocalHistoryError {
+  return new UnknownLocalHistoryError(
+    `${platform.dbPath} was restored to an earlier state, transaction ${cached.txid}, and ${store.url} holds later ones. ` +
+      'To go on from here, which appends this state to the replica, start with onUnknownLocal: "adopt-local"; for the newest ' +
+      "state restore again, or adopt-remote.",
+  );
+}
+
 /**
  * The record of a database that a restore was to put back to an earlier state, and did not: it still is what the replica
  * ends with, so it goes on as if nothing had been.

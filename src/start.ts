@@ -99,12 +99,9 @@ async function adoptAfterLoss(context: StartContext, record: PositionRecord): Pr
 /** Going back has to be meant: the replica holds what came after, and nothing is appended to it unasked. */
 async function adoptEarlier(context: StartContext, record: PositionRecord): Promise<PositionRecord | null> {
   if (context.onUnknownLocal !== "error") return adopt(context, record);
-  if (record.resync === GOING_BACK) return (await loadUnproven()).requireUnchanged(context, record);
-  throw new UnknownLocalHistoryError(
-    `${context.platform.dbPath} was restored to an earlier state, transaction ${record.cached.txid}, and ${context.store.url} ` +
-      'holds later ones. To go on from here, which appends this state to the replica, start with onUnknownLocal: "adopt-local"; ' +
-      "for the newest state restore again, or adopt-remote.",
-  );
+  const { requireUnchanged, wentBack } = await loadUnproven();
+  if (record.resync === GOING_BACK) return requireUnchanged(context, record);
+  throw wentBack(context, record);
 }
 
 /** No local database: restore it, or begin a new one where no replica is. */

@@ -97,7 +97,7 @@ export interface CacheAppend extends QueueAppend {
    * Makes what was written durable beside the calling thread, so that `commit` is shorter; no such method where it would
    * not be. It may still be under way when the segment is committed or forgotten. What fails shows at the commit.
    */
-  syncBeside?(): Promise<void>;
+  readonly syncBeside?: () => Promise<void>;
 }
 
 export interface CacheState {

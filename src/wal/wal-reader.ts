@@ -35,7 +35,12 @@ export class WalReader {
   readonly #scratch: Pointer;
   #closed = false;
 
-  constructor(abi: Abi, file: BaseFile) {
+  constructor(
+    abi: Abi,
+    file: BaseFile,
+    /** Most of `sync`, beside the calling thread; absent where nothing else could do it. */
+    readonly syncBeside?: () => Promise<void>,
+  ) {
     this.#abi = abi;
     this.#file = file;
     this.#scratch = abi.allocate(SCRATCH_SIZE);

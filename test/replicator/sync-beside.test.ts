@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
-import { FsAppend } from "../../node/cache-append.ts";
 import { CacheDirectory } from "../../node/cache-directory.ts";
 import { NodePlatform } from "../../node/platform.ts";
 import { syncBeside } from "../../node/sync-beside.ts";
@@ -18,7 +17,7 @@ afterEach(() => {
 async function replicated() {
   const beside = {
     wal: vi.spyOn(NodePlatform.prototype, "syncBeside"),
-    segment: vi.spyOn(FsAppend.prototype, "syncBeside"),
+    segment: vi.spyOn(CacheDirectory.prototype, "syncBeside"),
   };
   const dir = folder();
   const replica = `file://${dir}/replica`;

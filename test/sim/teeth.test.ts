@@ -7,7 +7,7 @@ import { simulateSeeds } from "./children.ts";
 import { mutations } from "./mutations.ts";
 
 /** Within so many seeds each is found. */
-const SEEDS = 300;
+const SEEDS = 2000;
 
 test.for(mutations)("finds: $what", { timeout: 300_000 }, async (mutation) => {
   const folder = mkdtempSync(join(tmpdir(), "sluice-teeth-"));

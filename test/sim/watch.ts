@@ -3,7 +3,7 @@ import { Capture } from "../../src/vfs/capture.ts";
 import type { WalIndexHeader } from "../../src/vfs/shared-memory.ts";
 import { walFrameHeaderSize, walHeaderSize } from "../../src/wal/wal-format.ts";
 import type { Machine } from "./machine.ts";
-import { describeDifference, digestOf, type State, sameState, stateAt } from "./state.ts";
+import { describeDifference, digestOf, isDatabaseOf, type State, sameState, stateAt } from "./state.ts";
 
 /**
  * The reference model of one machine: what SQLite committed there, in order, and how far of it must survive. It looks at
@@ -123,16 +123,18 @@ export class Watch {
   }
 
   /** Capture begins, behind the record: what it finds is what was committed there before. */
-  #follow(capture: Capture, txid: number, state: State): void {
+  #follow(capture: Capture, txid: number, found: State): void {
     const { world } = this.#machine;
     this.#capturing = capture;
     world.note(`follows at ${txid}`);
     const before = this.#byTxid.get(txid);
+    const same = before !== undefined && isDatabaseOf(found, before);
     if (this.record?.resync === undefined && before !== undefined)
       world.require(
-        sameState(before, state),
-        () => `transaction ${txid} was another before: ${describeDifference(before, state)}`,
+        same,
+        () => `transaction ${txid} was another before: ${describeDifference(before, found)}`,
       );
+    const state = same ? before : found;
     for (const later of [...this.#byTxid.keys()]) if (later > txid) this.#byTxid.delete(later);
     this.#byTxid.set(txid, state);
     const { record } = this;
@@ -183,7 +185,7 @@ export class Watch {
     this.#replacedBy = null;
     if (restored || this.#states.length === 0) this.#states = [found];
     else {
-      const at = this.#states.findLastIndex((state) => sameState(state, found));
+      const at = this.#states.findLastIndex((state) => isDatabaseOf(found, state));
       const least = powerLost ? this.#floor : this.#states.length - 1;
       world.require(
         at >= least,
