@@ -118,9 +118,7 @@ function nextRecord(
   fingerprint: string | null,
 ): PositionRecord {
   return {
-    version: last.version,
-    lineage: last.lineage,
-    writer: last.writer,
+    ...last,
     cached,
     pageCount: span.to.pageCount,
     pageSize: span.to.pageSize,

@@ -15,12 +15,13 @@ export interface NewestSnapshot {
 
 /**
  * The newest snapshot from which the replica leads to `uploaded`, or null where there is none, and the bytes of the level-0
- * segments behind the newest one.
+ * segments behind the newest one. None before the transaction `owed` leads there: see PositionRecord.
  */
 export async function findNewestSnapshot(
   store: ObjectStore,
   { clock, codecs }: Platform,
   uploaded: Position,
+  owed: number | undefined,
   signal: AbortSignal,
 ): Promise<{ newest: NewestSnapshot | null; bytesSince: number }> {
   let newest: SnapshotInfo | null = null;
@@ -37,9 +38,10 @@ export async function findNewestSnapshot(
   }
   // The store may have lost what we uploaded, or be another one meanwhile: from a snapshot on it restores again.
   const whole =
-    txid >= uploaded.txid ||
-    (last !== null && (await leadsTo(store, last, uploaded, codecs, signal))) ||
-    (await isCompacted(store, txid, uploaded.txid, signal));
+    txid >= (owed ?? 0) &&
+    (txid >= uploaded.txid ||
+      (last !== null && (await leadsTo(store, last, uploaded, codecs, signal))) ||
+      (await isCompacted(store, txid, uploaded.txid, signal)));
   const time = Math.min(newest.lastModified, clock.now());
   return { newest: whole ? { txid, time, size } : null, bytesSince };
 }

@@ -141,13 +141,19 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
    * Resolves when a commit is in the store: `txid`, or everything committed so far. It does not wait for the intervals;
    * while the store cannot be reached it waits. Rejects with ReplicaFencedError, StateError when stopped, or the
    * signal's reason.
+   *
+   * The replica restores to that commit then, once it has its first snapshot; and where the replica itself was damaged, so that
+   * all pages had to go up (`resync` with `whole`), once it has the one that follows: see the event `snapshot`, or `snapshot()`.
    */
   async waitUntilUploaded(options: WaitOptions = {}): Promise<void> {
     checkWaitOptions(options, "waitUntilUploaded");
     await this.#running("waitUntilUploaded").waitUntilUploaded(options.txid, options.signal);
   }
 
-  /** Caches and uploads everything committed so far, now. Rejects when that fails; it is then retried as ever. */
+  /**
+   * Caches and uploads everything committed so far, now. Rejects when that fails; it is then retried as ever. Does not wait
+   * for a snapshot: see `waitUntilUploaded`.
+   */
   async flush(): Promise<void> {
     await this.#running("flush").flush();
   }

@@ -67,7 +67,7 @@ export async function resync(
     const { chunk, id, size } = encoder.finish();
     await append.write(chunk);
     const entry = { from, to: { txid: at.txid, id }, size, time: at.time };
-    const next = recordAt(record, entry.to, at, fingerprint);
+    const next = recordAt(record, entry.to, at, fingerprint, replica === null);
     fault("resync:before-commit");
     await append.commit(entry, next);
     fault("resync:after-commit");
@@ -110,6 +110,9 @@ function recordAt(
   cached: Position,
   { pageCount, pageSize, time, wal }: Watermark,
   fingerprint: string | null,
+  whole: boolean,
 ): PositionRecord {
-  return { version, lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint };
+  const next = { version, lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint };
+  // What could not be read cannot be restored either, which a crash would else leave so.
+  return whole ? { ...next, snapshotOwed: cached.txid } : next;
 }

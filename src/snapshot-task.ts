@@ -90,7 +90,8 @@ export class SnapshotTask implements Task {
     const { context, signal } = this.#o;
     const { store, platform } = context;
     const { findNewestSnapshot } = await loadUpkeep();
-    const found = await findNewestSnapshot(store, platform, context.uploadedPosition(), signal);
+    const { snapshotOwed } = context.drainer.record;
+    const found = await findNewestSnapshot(store, platform, context.uploadedPosition(), snapshotOwed, signal);
     this.#newest = found.newest;
     this.#bytesSince += found.bytesSince;
   }

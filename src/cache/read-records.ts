@@ -8,12 +8,13 @@ import type { CacheEntry, PositionRecord } from "./write-cache.ts";
  */
 export function readPositionRecord(value: unknown): PositionRecord | null {
   if (!isRecord(value)) return null;
-  const { lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint, resync } = value;
+  const { lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint, resync, snapshotOwed } =
+    value;
   const valid =
     isId(lineage) &&
     isId(writer) &&
     isPosition(cached) &&
-    [pageCount, pageSize, time].every(isCount) &&
+    [pageCount, pageSize, time, snapshotOwed ?? 0].every(isCount) &&
     (wal === null || isWalPosition(wal)) &&
     (fingerprint === null || typeof fingerprint === "string") &&
     (resync === undefined || typeof resync === "string");

@@ -160,6 +160,11 @@ export interface PositionRecord {
   readonly fingerprint: string | null;
   /** Present: local history cannot be followed from here, and why. */
   readonly resync?: string;
+  /**
+   * Present: the chain that leads to this transaction is damaged, and nothing from it on restores without a snapshot at it or
+   * later. It stays when there is one, which the store tells.
+   */
+  readonly snapshotOwed?: number;
 }
 
 export interface WalPosition {

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import type { Database } from "@sqlite.org/sqlite-wasm";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { MemoryStore, verifyReplica } from "../../node/index.ts";
+import { collect } from "../../src/store/object-store.ts";
 import { partsOf } from "../format/objects.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import {
@@ -175,6 +176,20 @@ test.each(["altered", "cut"])(
     await expectRestored(db);
   },
 );
+
+test("where the replica is damaged too, a snapshot behind the resync makes up for that", async () => {
+  const { replicator, db, cache, memory, expectRestored } = await running();
+  for await (const { key, size } of memory.list("snapshots/")) {
+    const bytes = await collect((await memory.get(key)).body, size);
+    bytes[bytes.length - 60]! ^= 1; // in the index
+    await memory.put(key, bytes);
+  }
+  const taken = new Promise((resolve) => replicator.addEventListener("snapshot", resolve, { once: true }));
+  flip(cache(db, 3)[0]!, 100, 3);
+  await replicator.waitUntilUploaded();
+  await taken;
+  await expectRestored(db);
+});
 
 test("what cannot be read for a moment is not given up: it is tried again", async () => {
   const { replicator, db, heard, cache, expectRestored } = await running();

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
@@ -10,6 +10,7 @@ import {
   type SqliteReplicator,
   type SqliteReplicatorConfig,
   UnsupportedFormatError,
+  verifyReplica,
 } from "../../node/index.ts";
 import { FsWriteCache } from "../../node/write-cache.ts";
 import { openStored } from "../../src/replica.ts";
@@ -79,6 +80,14 @@ class Site {
     bytes[bytes.length - 60]! ^= 1; // in the index
     writeFileSync(join(this.replica, key), bytes);
     return key;
+  }
+
+  /** A copy, as a process that was killed now would leave it. */
+  asKilled(): Site {
+    const folder = join(this.folder, "killed");
+    mkdirSync(folder);
+    execFileSync("sh", ["-c", `cp -a ${this.path}* ${this.replica} ${folder}/`]);
+    return new Site(folder, join(folder, "data.db"), {});
   }
 
   /** One more transaction, uploaded. */
@@ -177,10 +186,7 @@ describe("only what differs is uploaded, and history stays, after", () => {
     const db = live.openDatabase();
     db.exec("PRAGMA wal_autocheckpoint=0; UPDATE t SET v = 'in the WAL only' WHERE id IN (1, 400, 800)");
     await live.waitUntilUploaded();
-    // As a process that was killed leaves it.
-    const killed = new Site(join(site.folder, "killed"), join(site.folder, "killed", "data.db"), {});
-    execFileSync("mkdir", [killed.folder]);
-    execFileSync("sh", ["-c", `cp -a ${site.path}* ${site.replica} ${killed.folder}/`]);
+    const killed = site.asKilled();
     db.close();
     await live.stop();
     killed.remember(readFileSync(site.path));
@@ -353,6 +359,62 @@ describe("a replica that cannot be compared with", () => {
     expect(whole).toContain(damaged);
     expect(pages).toBe(pageCount);
     expect(await site.restores(site.replica, readFileSync(site.path))).toBe(true);
+  });
+});
+
+describe("behind a damaged replica the snapshot that makes it whole is owed", () => {
+  test.each<[string, "snapshots/" | "", string | null, "killed" | "stopped"]>([
+    ["a process that is killed before it", "snapshots/", null, "killed"],
+    ["one that is killed before the segment is up", "", null, "killed"],
+    [
+      "one that is killed behind more commits",
+      "snapshots/",
+      "UPDATE t SET v = 'later' WHERE id = 9",
+      "killed",
+    ],
+    ["one that is stopped before it", "snapshots/", null, "stopped"],
+  ])("by the start after %s, without a commit, and once", async (_, refused, sql, end) => {
+    const site = await stopped();
+    native(site.path, "UPDATE t SET v = 'native' WHERE id = 500");
+    const damaged = site.damage("snapshots");
+    const store = new FaultyStore(site.store);
+    const replicator = await site.create({ replica: store, stopTimeoutMs: 0 });
+    const done = new Promise<ResyncEvent>((resolve) =>
+      replicator.addEventListener("resync", ({ detail }) => {
+        if (detail.phase === "done") resolve(detail);
+      }),
+    );
+    store.fault = (method, key) => (/^put/.test(method) && key.startsWith(refused) ? "before" : "pass");
+    await replicator.start();
+    const db = replicator.openDatabase();
+    expect(await done).toMatchObject({ whole: expect.stringContaining(damaged) });
+    if (refused !== "") await replicator.waitUntilUploaded();
+    if (sql !== null) {
+      db.exec(sql);
+      await replicator.waitUntilUploaded();
+    }
+    const killed = end === "killed" ? site.asKilled() : site;
+    db.close();
+    await replicator.stop();
+    const before = objectKeys(killed.replica, "snapshots");
+
+    const restarted = await killed.create();
+    const taken = next(restarted, "snapshot");
+    await restarted.start();
+    await taken;
+    await restarted.stop();
+    expect(objectKeys(killed.replica, "snapshots").length).toBe(before.length + 1);
+    expect(await killed.restores(killed.replica, readFileSync(killed.path))).toBe(true);
+    const { findings } = await verifyReplica({ replica: killed.store });
+    expect(new Set(findings.map(({ key }) => key))).toEqual(new Set([damaged]));
+
+    const last = await killed.create();
+    const again: unknown[] = [];
+    last.addEventListener("snapshot", ({ detail }) => again.push(detail));
+    await last.start();
+    await expect.poll(() => last.status().lastSnapshot).not.toBeNull();
+    await last.stop();
+    expect(again).toEqual([]);
   });
 });
 

@@ -304,6 +304,7 @@ export function writeCacheSuite(
           },
           fingerprint: 'ünï "quoted" \n 日本',
           resync: "why: 100 % 🙂",
+          snapshotOwed: Number.MAX_SAFE_INTEGER - 1,
         };
         await cache.savePosition(full);
         expect((await restart()).position).toEqual(full);
