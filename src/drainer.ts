@@ -83,15 +83,19 @@ export class Drainer {
    * when that fails; the commits are then still pending.
    */
   async drain(): Promise<void> {
-    const { clock } = this.#options;
-    while (this.busy) await this.settled();
-    const steps = this.#begin(null, null);
-    if (steps !== null)
+    const { capture, clock } = this.#options;
+    const { txid } = capture.captured;
+    do {
+      while (this.busy) await this.settled();
+      const steps = this.#begin(null, null);
+      if (steps === null) return;
       await pace(
         steps,
         () => clock.now(),
         () => clock.turn(),
       );
+      // A gate that ran it may have failed, and told nobody who waits here.
+    } while (this.#record.cached.txid < txid);
   }
 
   /**

@@ -132,7 +132,7 @@ function storedSource(
       range: { offset, length },
       ...(version !== null && { ifMatch: version }),
       ...(signal && { signal }),
-      ...(into && { into }),
+      ...(into && { into: into.subarray(0, length) }),
     });
     version ??= found.etag;
     if (found.size !== size || found.etag !== version) {

@@ -1,4 +1,3 @@
-import type { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry } from "./cache/write-cache.ts";
 import type { Settings } from "./config.ts";
 import { DrainTask } from "./drain-task.ts";
@@ -111,7 +110,7 @@ export class Replication {
       merge: () => this.#mergeBacklog(),
       uploaded: () => this.#uploadedPosition,
       onUploaded: (entry, object) => this.#noteUploaded(entry, object),
-      giveUp: (head, error) => this.#giveUp(head, error),
+      giveUp: (head) => this.#giveUp(head),
       onFailed: fail,
     });
     this.#pinning = {
@@ -243,10 +242,9 @@ export class Replication {
     this.#loop.wake();
   }
 
-  async #giveUp(head: CacheEntry, error: DamagedEntryError): Promise<void> {
+  async #giveUp(head: CacheEntry): Promise<void> {
     const { giveUp } = await loadUpkeep();
     const reason = await giveUp(this.#o.platform.cache, this.#drainer, head);
-    this.#fail(error);
     this.#o.emit("resync", { reason, phase: "needed" });
   }
 

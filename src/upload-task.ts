@@ -22,7 +22,7 @@ export interface UploadTaskOptions {
   /** `object`: what the store has of it. */
   readonly onUploaded: (entry: CacheEntry, object: StoredInfo) => void;
   /** The head is damaged: it is not in the cache any more when this resolves. */
-  readonly giveUp: (head: CacheEntry, error: DamagedEntryError) => Promise<void>;
+  readonly giveUp: (head: CacheEntry) => Promise<void>;
   readonly onFailed: (error: unknown) => void;
 }
 
@@ -35,6 +35,8 @@ export class UploadTask implements Task {
   lastUploadTime: number | null = null;
   failures = 0;
   capabilities: StoreCapabilities | null = null;
+  /** Nothing was uploaded since a head was given up. */
+  #gaveUp = false;
   /** The end of the chain is to be looked at, whether or not anything waits. */
   #look = true;
   fenced: ReplicaFencedError | null = null;
@@ -90,7 +92,7 @@ export class UploadTask implements Task {
   }
 
   async run(): Promise<void> {
-    const { context, signal, intervalMs, merge, uploaded, onUploaded, giveUp } = this.#o;
+    const { context, signal, intervalMs, merge, uploaded, onUploaded } = this.#o;
     const { clock, tail } = context;
     const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
@@ -102,9 +104,10 @@ export class UploadTask implements Task {
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
       const object = await uploadHead(context, head, signal).catch((error: unknown) => {
         if (!(error instanceof DamagedEntryError)) throw error;
-        return giveUp(head, error);
+        return this.#giveUp(head, error);
       });
       if (!object) continue;
+      this.#gaveUp = false;
       this.lastUploadTime = clock.now();
       this.failures = 0;
       onUploaded(head, object);
@@ -112,6 +115,17 @@ export class UploadTask implements Task {
       this.#impatient.settle(head.to.txid);
     }
     this.#notBefore = began + intervalMs;
+  }
+
+  /**
+   * Throws where what makes up for what was given up before is damaged, too: a cache that keeps nothing as it is written is to
+   * be tried as seldom as anything that fails, since each time the database and the replica are read.
+   */
+  async #giveUp(head: CacheEntry, error: DamagedEntryError): Promise<void> {
+    await this.#o.giveUp(head);
+    if (this.#gaveUp) throw error;
+    this.#gaveUp = true;
+    this.#o.onFailed(error);
   }
 
   failed(error: unknown): boolean {

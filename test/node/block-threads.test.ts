@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { type Machine, openThreads } from "../../node/block-threads.ts";
 import { LocalDatabaseError, type ObjectStore } from "../../node/index.ts";
 import { FileTarget } from "../../node/restore-target.ts";
@@ -114,6 +114,15 @@ test("what threads write is the database, each page as the newest object has it"
   const { target, content } = await restore(replica.store);
   expect(Buffer.compare(content, replica.last.content)).toBe(0);
   if (hasThreads) expect(target.written).toBeGreaterThan(60);
+});
+
+test("a store is lent as much memory as the range that it is asked for", async () => {
+  const { store } = await someReplica();
+  const get = vi.spyOn(store, "get");
+  await restore(store);
+  const lent = get.mock.calls.flatMap(([, options]) => (options?.into ? [options] : []));
+  for (const { into, range } of lent) expect(into!.length).toBe(range!.length);
+  if (hasThreads) expect(lent).not.toEqual([]);
 });
 
 test.runIf(hasThreads)("threads that end in the middle leave the rest to the calling one", async () => {

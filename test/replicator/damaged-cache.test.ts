@@ -15,7 +15,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Database } from "@sqlite.org/sqlite-wasm";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { CacheDirectory } from "../../node/cache-directory.ts";
 import { MemoryStore, verifyReplica } from "../../node/index.ts";
 import { collect } from "../../src/store/object-store.ts";
 import { partsOf } from "../format/objects.ts";
@@ -205,6 +206,35 @@ test("what cannot be read for a moment is not given up: it is tried again", asyn
   expect(new Set(heard.map(({ code }) => code))).toEqual(new Set(["SLUICE_CACHE"]));
   expect(resyncs).toEqual([]);
   await expectRestored(db);
+});
+
+test("where what makes up for it is damaged, too, that is a failure, and the next try waits as for any", async () => {
+  const { replicator, db, heard, cache, cacheDir, memory, expectRestored } = await running();
+  const { publish } = CacheDirectory.prototype;
+  const keepsNothing = vi.spyOn(CacheDirectory.prototype, "publish").mockImplementation(function (
+    this: CacheDirectory,
+    ...args
+  ) {
+    const file = publish.apply(this, args);
+    if (file.path.endsWith(".entry")) rmSync(file.path);
+    return file;
+  });
+  onTestFinished(() => keepsNothing.mockRestore());
+  db.exec("INSERT INTO t(v) VALUES('a')");
+  await expect(replicator.flush()).rejects.toMatchObject({ code: "SLUICE_CACHE" });
+  expect(replicator.status()).toMatchObject({ failedUploads: 1 });
+  await expect.poll(() => heard.length).toBe(2);
+  keepsNothing.mockRestore();
+  // The resync of the last failure may have met the cache as it was.
+  await replicator.flush().catch(() => undefined);
+  await replicator.flush();
+  expect(readdirSync(cacheDir).filter((name) => name.endsWith(".entry"))).toEqual([]);
+  await expectRestored(db);
+  // Once more is the first time again.
+  flip(cache(db, 1)[0]!, 100, 3);
+  await replicator.flush();
+  await expectRestored(db);
+  expect(await verifyReplica({ replica: memory })).toMatchObject({ ok: true, findings: [] });
 });
 
 test("one that cannot be merged does not keep a backlog that grew too large", async () => {

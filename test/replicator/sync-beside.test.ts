@@ -1,7 +1,10 @@
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { CacheDirectory } from "../../node/cache-directory.ts";
+import { CacheError } from "../../node/index.ts";
 import { NodePlatform } from "../../node/platform.ts";
 import { syncBeside } from "../../node/sync-beside.ts";
 import { WalReader } from "../../src/wal/wal-reader.ts";
@@ -75,6 +78,50 @@ test.each(["wal", "segment"] as const)(
     expect(rows(restored)).toEqual(rows(db));
     restored.close();
     db.close();
+  },
+);
+
+test("what a gate that ended the drain could not cache is tried again before the drain is said to be done", async () => {
+  const { replicator, db, beside } = await replicated();
+  let end = () => {};
+  const begun = new Promise<void>((begin) => {
+    beside.wal.mockImplementationOnce(async () => {
+      begin();
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+    });
+  });
+  insert(db, "a");
+  const flushed = replicator.flush();
+  await begun;
+  vi.spyOn(CacheDirectory.prototype, "publish").mockImplementationOnce(() => {
+    throw new CacheError("no room", true);
+  });
+  db.exec("PRAGMA wal_checkpoint(RESTART)");
+  const { cached, captured } = replicator.status();
+  expect(cached).toBeLessThan(captured!);
+  end();
+  await flushed;
+  expect(replicator.status()).toMatchObject({ cached: captured, uploaded: captured });
+  db.close();
+});
+
+test.skipIf(process.platform === "win32")(
+  "where no thread is free, that is not waited for for ever",
+  async () => {
+    const fifo = join(folder(), "fifo");
+    execFileSync("mkfifo", [fifo]);
+    // Each waits on a thread until somebody writes.
+    const held = Array.from({ length: Number(process.env.UV_THREADPOOL_SIZE ?? 4) }, () => open(fifo, "r"));
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const synced = syncBeside(fifo);
+    vi.runAllTimers();
+    await synced;
+    vi.useRealTimers();
+    const writer = openSync(fifo, "r+");
+    for (const file of await Promise.all(held)) await file.close();
+    closeSync(writer);
   },
 );
 
