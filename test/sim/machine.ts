@@ -212,6 +212,8 @@ export class Machine {
     this.queue.stored = new QueueStorage().stored;
     this.watch.forget();
     this.#spoilt = false;
+    // What it sent may still arrive, and is another writer's then.
+    this.excused = true;
     if (!this.chain.restorable) this.retired = true;
   }
 
