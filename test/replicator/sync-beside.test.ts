@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, expect, type MockInstance, test, vi } from "vitest";
 import { CacheDirectory } from "../../node/cache-directory.ts";
 import { CacheError } from "../../node/index.ts";
 import { NodePlatform } from "../../node/platform.ts";
@@ -32,6 +32,21 @@ async function replicated() {
   return { dir, replica, replicator, db, beside };
 }
 
+/** The next sync on another thread takes until `end`. */
+function held(beside: MockInstance<(...args: never[]) => Promise<void>>) {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const begun = new Promise<void>((begin) => {
+    beside.mockImplementationOnce(() => {
+      begin();
+      return ended;
+    });
+  });
+  return { begun, end };
+}
+
 test("a drain has the WAL and its segment synced on another thread before it waits for them itself", async () => {
   const { dir, replicator, db, beside } = await replicated();
   const calls = [
@@ -52,24 +67,16 @@ test.each(["wal", "segment"] as const)(
   "while another thread syncs the %s a gate ends the drain, and waits for no thread",
   async (which) => {
     const { dir, replica, replicator, db, beside } = await replicated();
-    let end = () => {};
-    const begun = new Promise<void>((begin) => {
-      beside[which].mockImplementationOnce(async () => {
-        begin();
-        await new Promise<void>((resolve) => {
-          end = resolve;
-        });
-      });
-    });
+    const sync = held(beside[which]);
     insert(db, "a");
     const flushed = replicator.flush();
-    await begun;
+    await sync.begun;
     insert(db, "b");
     db.exec("PRAGMA wal_checkpoint(RESTART)");
     const { cached, captured } = replicator.status();
     expect(cached).toBe(captured);
     insert(db, "c"); // over what the drain had read
-    end();
+    sync.end();
     await flushed;
     await replicator.flush();
     const copy = await create(join(dir, "copy.db"), replica);
@@ -83,25 +90,17 @@ test.each(["wal", "segment"] as const)(
 
 test("what a gate that ended the drain could not cache is tried again before the drain is said to be done", async () => {
   const { replicator, db, beside } = await replicated();
-  let end = () => {};
-  const begun = new Promise<void>((begin) => {
-    beside.wal.mockImplementationOnce(async () => {
-      begin();
-      await new Promise<void>((resolve) => {
-        end = resolve;
-      });
-    });
-  });
+  const sync = held(beside.wal);
   insert(db, "a");
   const flushed = replicator.flush();
-  await begun;
+  await sync.begun;
   vi.spyOn(CacheDirectory.prototype, "publish").mockImplementationOnce(() => {
     throw new CacheError("no room", true);
   });
   db.exec("PRAGMA wal_checkpoint(RESTART)");
   const { cached, captured } = replicator.status();
   expect(cached).toBeLessThan(captured!);
-  end();
+  sync.end();
   await flushed;
   expect(replicator.status()).toMatchObject({ cached: captured, uploaded: captured });
   db.close();

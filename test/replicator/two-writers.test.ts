@@ -158,6 +158,16 @@ describe("two writers on one replica", () => {
     remote.db.close();
   });
 
+  /** Who starts undecided is told, and nothing in the store changes. */
+  async function isFenced(path: string, store: MemoryStore): Promise<void> {
+    const before = await objectsOf(store);
+    const undecided = await use.create(path, store);
+    await undecided.start();
+    await expect(undecided.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
+    await undecided.stop();
+    expect(await objectsOf(store)).toEqual(before);
+  }
+
   // Beyond its own end the fenced one finds nothing then: where the other's stands, it would leave a gap.
   test.each([
     ["adopt-remote", ["common", "by b"]],
@@ -166,12 +176,7 @@ describe("two writers on one replica", () => {
     "one whose last segments the store lost does not resync behind the end of another that went on before them, but for %s",
     async (onUnknownLocal, expected) => {
       const { folder, store, path } = await overtakenBeforeItsEnd();
-      const before = await objectsOf(store);
-      const undecided = await use.create(path, store);
-      await undecided.start();
-      await expect(undecided.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
-      await undecided.stop();
-      expect(await objectsOf(store)).toEqual(before);
+      await isFenced(path, store);
       const decided = await started(path, store, { onUnknownLocal });
       expect(rows(decided.db)).toEqual(expected);
       insert(decided.db, "went on");
@@ -190,12 +195,7 @@ describe("two writers on one replica", () => {
     const damaged = await collect((await store.get(key!)).body, 1 << 26);
     damaged[damaged.length - 60]! ^= 1; // in the index
     await store.put(key!, damaged);
-    const before = await objectsOf(store);
-    const undecided = await use.create(path, store);
-    await undecided.start();
-    await expect(undecided.waitUntilUploaded()).rejects.toBeInstanceOf(ReplicaFencedError);
-    await undecided.stop();
-    expect(await objectsOf(store)).toEqual(before);
+    await isFenced(path, store);
   });
 
   // With one transaction of the other's the backlog ends beyond the replica, where nothing tells of another writer.
