@@ -16,6 +16,9 @@ const { parentPort, workerData } = require("node:worker_threads");
 
 /** More than any block has, packed or not. */
 const ROOM = 320 << 10;
+/** Of a frame of the WAL: bytes of its header, and those of them that the index gives. */
+const HEADER = 24;
+const HEAD = 8;
 
 async function openUnpack() {
   if (zlib.zstdDecompressSync !== undefined) return insideOfNode() ?? publicOfNode;
@@ -82,8 +85,8 @@ function check(raw, { rawLength, count, first, stride, pageSize, hashes, prefix,
   for (let i = 0; i < prefix.length; i++) if (raw[i] !== prefix[i]) throw new Error("another WAL header");
   for (let j = 0; j < count; j++) {
     const at = first + j * stride;
-    for (let i = 0; i < 8 && heads.length > 0; i++)
-      if (raw[at - 24 + i] !== heads[j * 8 + i]) throw new Error("another frame");
+    for (let i = 0; i < HEAD && heads.length > 0; i++)
+      if (raw[at - HEADER + i] !== heads[j * HEAD + i]) throw new Error("another frame");
     if (h64Raw(raw.subarray(at, at + pageSize)) !== hashes[j]) throw new Error("another page");
   }
 }

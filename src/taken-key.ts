@@ -1,22 +1,27 @@
+import type { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry } from "./cache/write-cache.ts";
-import { ReplicaFencedError } from "./errors.ts";
+import { ReplicaFencedError, StoreError } from "./errors.ts";
 import { findObject, openStored } from "./replica.ts";
 import type { UploadContext } from "./upload.ts";
 
 /**
- * Bytes of the object under `key`, where that is the entry itself, from an earlier try whose answer was lost. Null where no
- * object is listed there.
+ * Bytes of the object under `key`, where that is the entry itself, from an earlier try whose answer was lost. `failure` is
+ * what this try met: that the key is taken, or that the entry is damaged.
  *
- * Throws ReplicaFencedError where it is another.
+ * Throws ReplicaFencedError where it is another. Where no object is listed there, a damaged entry's failure; a key that is
+ * taken will be listed, so then StoreError, to be tried again.
  */
 export async function findOurs(
   { store, codecs }: UploadContext,
   entry: CacheEntry,
   key: string,
+  failure: StoreError | DamagedEntryError,
   signal?: AbortSignal,
-): Promise<number | null> {
+): Promise<number> {
   const info = await findObject(store, key, signal);
-  if (info === null) return null;
+  if (info === null && failure instanceof StoreError)
+    throw new StoreError("unavailable", `${key} exists but is not listed`, { key }, { cause: failure });
+  if (info === null) throw failure;
   const standing = await openStored(store, info, codecs, signal);
   if (standing.id === entry.to.id) return info.size;
   throw new ReplicaFencedError(

@@ -84,9 +84,7 @@ async function send(
     const taken = error instanceof StoreError && error.kind === "precondition-failed";
     if (!taken && !(error instanceof DamagedEntryError)) throw error;
     const { findOurs } = await loadUpkeep();
-    const size = await findOurs(context, entry, key, signal);
-    if (size === null) throw error;
-    return size;
+    return findOurs(context, entry, key, error, signal);
   }
 }
 

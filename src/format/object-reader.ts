@@ -223,9 +223,6 @@ function hasBytes(raw: Uint8Array, at: number, expected: Uint8Array): boolean {
 export class DecodedBlock {
   readonly firstEntry: number;
   readonly count: number;
-  private readonly first: number;
-  private readonly stride: number;
-  private readonly pageSize: number;
 
   constructor(
     /** In a snapshot exactly the pages, one after the other; in a segment WAL frames. */
@@ -234,19 +231,16 @@ export class DecodedBlock {
   ) {
     this.firstEntry = layout.firstEntry;
     this.count = layout.count;
-    this.first = layout.first;
-    this.stride = layout.stride;
-    this.pageSize = layout.pageSize;
   }
 
   /** Where page `j` of this block begins in `raw`. */
   pageOffset(j: number): number {
-    return this.first + j * this.stride;
+    return this.layout.first + j * this.layout.stride;
   }
 
   page(j: number): Uint8Array {
     const at = this.pageOffset(j);
-    return this.raw.subarray(at, at + this.pageSize);
+    return this.raw.subarray(at, at + this.layout.pageSize);
   }
 
   /**
@@ -254,12 +248,13 @@ export class DecodedBlock {
    * them, in place: of the block, only what lies behind them stays as it was.
    */
   joinPages(j: number, count: number): Uint8Array {
+    const { stride, pageSize } = this.layout;
     const at = this.pageOffset(j);
-    if (this.stride !== this.pageSize)
+    if (stride !== pageSize)
       for (let i = 1; i < count; i++) {
         const from = this.pageOffset(j + i);
-        this.raw.copyWithin(at + i * this.pageSize, from, from + this.pageSize);
+        this.raw.copyWithin(at + i * pageSize, from, from + pageSize);
       }
-    return this.raw.subarray(at, at + count * this.pageSize);
+    return this.raw.subarray(at, at + count * pageSize);
   }
 }

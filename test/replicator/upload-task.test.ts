@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { MemoryStore } from "../../node/index.ts";
+import { segmentKey } from "../../src/format/keys.ts";
 import type { KnownTail } from "../../src/known-tail.ts";
 import type { Clock } from "../../src/platform.ts";
 import { UploadTask } from "../../src/upload-task.ts";
@@ -41,7 +42,7 @@ function task() {
     append.write(object(txid - 1, txid));
     append.commit(entryOf(txid - 1, txid), record(txid));
   };
-  return { uploads, drain, now: () => now };
+  return { uploads, drain, store, now: () => now };
 }
 
 test("under steady commits uploads do not fall behind drains that come once an interval", async () => {
@@ -62,4 +63,12 @@ test("what is cached sooner waits until an interval has passed since the last up
   await uploads.run();
   drain(2, 10);
   expect(uploads.due()).toBe(began + 1000);
+});
+
+test("a key that is taken, and of which the list does not know yet, is tried again", async () => {
+  const { uploads, drain, store } = task();
+  drain(1, 0);
+  await store.put(segmentKey(0, 1, 1), object(0, 1));
+  store.list = async function* () {};
+  await expect(uploads.run()).rejects.toMatchObject({ kind: "unavailable", transient: true });
 });
