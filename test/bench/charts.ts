@@ -2,12 +2,12 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RestoreResults } from "./cases/peers-restore.ts";
 import type { WriteResults } from "./cases/peers-write.ts";
-import { median } from "./report.ts";
+import { growth, median } from "./report.ts";
 
 const WIDTH = 640;
 const HEIGHT = 360;
 const LEFT = 70;
-const RIGHT = 150;
+const RIGHT = 180;
 const TOP = 40;
 const BOTTOM = 50;
 const colours = ["#0b6bcb", "#7fb2e5", "#c2410c", "#f0b48a", "#777777"];
@@ -41,13 +41,18 @@ export function drawCharts(folder: string, results: Record<string, { data: unkno
     write(folder, "orders.svg", chart("Orders a second", "by size of the database, MB", lines));
   }
   if (restores === undefined) return;
-  const line = (restorer: keyof RestoreResults, name: string): Line => ({
-    name,
-    points: Object.entries(restores).map(([size, { results }]) => [
-      megabytesOf(size),
-      median(results[restorer].map(({ ms }) => ms / 1000)),
-    ]),
-  });
+  // The first run of each size: a long log comes behind the others.
+  const bySize = new Map(
+    Object.entries(restores)
+      .reverse()
+      .map(([name, { results }]) => [megabytesOf(name), results]),
+  );
+  const line = (restorer: keyof RestoreResults, name: string): Line => {
+    const points = [...bySize]
+      .reverse()
+      .map(([size, results]) => [size, median(results[restorer].map(({ ms }) => ms / 1000))] as const);
+    return { name: points.length > 1 ? `${name}: x^${growth(points).toFixed(2)}` : name, points };
+  };
   const lines = [
     line("sluice", "Sluice, process"),
     line("inside", "Sluice, inside"),

@@ -23,6 +23,16 @@ export function pairedRatio(base: readonly number[], ours: readonly number[]): n
   return median(ours.map((value, i) => base[i]! / value));
 }
 
+/** The power of `x` by which `y` grows: the slope of a straight line through their logarithms, by least squares. */
+export function growth(points: readonly (readonly [x: number, y: number])[]): number {
+  const logs = points.map(([x, y]) => [Math.log(x), Math.log(y)] as const);
+  const mean = (axis: 0 | 1) => logs.reduce((sum, log) => sum + log[axis], 0) / logs.length;
+  const [x, y] = [mean(0), mean(1)];
+  const sum = (of: (dx: number, dy: number) => number) =>
+    logs.reduce((all, log) => all + of(log[0] - x, log[1] - y), 0);
+  return sum((dx, dy) => dx * dy) / sum((dx) => dx * dx);
+}
+
 /** The least and the greatest of those ratios. */
 export function spread(base: readonly number[], ours: readonly number[]): string {
   const ratios = ours.map((value, i) => base[i]! / value);

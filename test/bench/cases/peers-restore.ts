@@ -9,6 +9,7 @@ import { type Ended, measure, run } from "../processes.ts";
 import {
   atLeast,
   atMost,
+  growth,
   mebibytes,
   median,
   milliseconds,
@@ -44,7 +45,9 @@ export async function peersRestoreCase(options: BenchOptions): Promise<CaseResul
   const log = workloads.orders.count * scale;
   const runs = sizes.map((megabytes) => ({ megabytes, log }));
   if (options.long) runs.push({ megabytes: Math.min(...sizes), log: LONG_LOG * scale });
-  for (const { megabytes, log } of runs) {
+  const points: [number, number][] = [];
+  for (const run of runs) {
+    const { megabytes, log } = run;
     const name = `${megabytes} MB, log of ${log}`;
     const folder = join(options.directory, "peers-restore");
     const replicas = await makeReplicas(folder, megabytes, log);
@@ -63,7 +66,18 @@ export async function peersRestoreCase(options: BenchOptions): Promise<CaseResul
       atMost(`${name}: start with nothing to do, over opening`, over, START_GOAL_MS, milliseconds, open),
     );
     data[name] = { results, starts };
+    if (runs.indexOf(run) < sizes.length)
+      points.push([megabytes, median(results.sluice.map(({ ms }) => ms))]);
     rmSync(folder, { recursive: true });
+  }
+  if (points.length > 1) {
+    const power = growth(points);
+    rows.push({
+      what: "restore, whole process: grows as a power of the size",
+      value: power.toFixed(2),
+      goal: "≤ 1",
+      reached: power <= 1,
+    });
   }
   return { rows, data };
 }
