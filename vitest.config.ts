@@ -4,6 +4,7 @@ import { playwright } from "@vitest/browser-playwright";
 import { mergeConfig } from "vite";
 import { defineConfig } from "vitest/config";
 import { gatewayCommands } from "./test/gateway/browser-commands.ts";
+import { bundledWorkers } from "./test/web/bundled-workers.ts";
 import { s3Commands } from "./test/web/s3-commands.ts";
 import build from "./vite.config.ts";
 
@@ -84,6 +85,7 @@ const tests = defineConfig({
       },
       {
         extends: true,
+        plugins: [bundledWorkers()],
         test: {
           name: "chromium",
           include: ["test/**/*.browser.test.ts"],
