@@ -4,6 +4,7 @@ import { playwright } from "@vitest/browser-playwright";
 import { mergeConfig } from "vite";
 import { defineConfig } from "vitest/config";
 import { gatewayCommands } from "./test/gateway/browser-commands.ts";
+import { LongestFirst } from "./test/longest-first.ts";
 import { bundledWorkers } from "./test/web/bundled-workers.ts";
 import { s3Commands } from "./test/web/s3-commands.ts";
 import build from "./vite.config.ts";
@@ -27,6 +28,8 @@ const S3_BROWSER_TESTS = "test/web/s3*.browser.test.ts";
 const inChromium = () => ({
   enabled: true,
   headless: true,
+  // One page for each of the two projects, beside the workers of the others, which are the longer part of a run.
+  fileParallelism: false,
   screenshotFailures: false,
   provider: playwright({
     launchOptions: {
@@ -39,8 +42,9 @@ const inChromium = () => ({
 
 const tests = defineConfig({
   test: {
-    // As many as there are processors: the tests wait, for stores, browsers and killed children, more than they compute.
-    maxWorkers: availableParallelism(),
+    // More than there are processors: the tests wait, for stores, browsers, disks and children, about as long as they compute.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
     // What is waited for comes when the machine has time for it.
     expect: { poll: { timeout: 20_000 } },
