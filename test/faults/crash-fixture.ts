@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bundle } from "./bundle.ts";
+import { bundle, SHORT_LIVED } from "./bundle.ts";
 import type { Life } from "./crash-child.ts";
 
 /** A folder for a test file's children: their script, bundled once since Node 20 runs no TypeScript, and their data. */
@@ -92,7 +92,7 @@ export class History {
       lastRow: this.#lastRow,
       lastTxid: this.#lastTxid,
     };
-    const child = spawn(process.execPath, [this.#script, JSON.stringify(life)], {
+    const child = spawn(process.execPath, [...SHORT_LIVED, this.#script, JSON.stringify(life)], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     const { lines, complaint, signal, code } = await listen(child, killAfterLines);

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bundle } from "../faults/bundle.ts";
+import { bundle, SHORT_LIVED } from "../faults/bundle.ts";
 import type { SelfKill } from "../faults/kill-self.ts";
 import { faultPoints } from "../faults/points.ts";
 import { native } from "../node/vfs-fixture.ts";
@@ -61,9 +61,8 @@ describe("SIGKILL", () => {
 
   function live(life: { dbPath: string; kill: SelfKill | null }, { store } = writer): "caught up" | "killed" {
     const argument = JSON.stringify({ ...life, replica: store.url });
-    const { signal, stdout, stderr, status } = spawnSync(process.execPath, [script, argument], {
-      encoding: "utf8",
-    });
+    const args = [...SHORT_LIVED, script, argument];
+    const { signal, stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: "utf8" });
     if (signal === "SIGKILL") return "killed";
     if (status !== 0 || stdout !== "caught up\n") throw new Error(`${argument}: ${stderr}`);
     return "caught up";
