@@ -9,9 +9,6 @@ import type { ObjectReader } from "./format/object-reader.ts";
 import { discardEntries } from "./give-up.ts";
 import { KnownTail } from "./known-tail.ts";
 import { loadUpkeep } from "./load.ts";
-import { lookAgain } from "./look-again.ts";
-import { plan } from "./plan.ts";
-import { listReplica, openStored } from "./replica.ts";
 import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
 import type { StartContext } from "./start.ts";
 
@@ -25,13 +22,13 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
   const uploaded = entries[0]?.from ?? record.cached;
   try {
     const { codecs, clock } = platform;
-    const tail = new KnownTail({ store, lineage: record.lineage, codecs, clock });
+    const tail = new KnownTail({ store, lineage: record.lineage, writer: record.writer, codecs, clock });
     await tail.require(uploaded, entries[0]?.to ?? null, restoreOptions.signal);
     await uploadBacklog(platform, store, record, restoreOptions.signal);
     if (record.resync === undefined) return false;
     // A resync is fenced by an end before ours, too.
-    const end = await endOfReplica(context);
     const { requireOwnEnd } = await loadUpkeep();
+    const end = await findEnd(context);
     if (end !== null) requireOwnEnd(store, end, record);
     return false;
   } catch (error) {
@@ -64,7 +61,7 @@ export async function adoptLocal(
   record: PositionRecord | null,
 ): Promise<PositionRecord> {
   const { platform, store } = context;
-  const end = await endOfReplica(context);
+  const end = await findEnd(context);
   if (end === null)
     throw new LocalDatabaseError(
       platform.dbPath,
@@ -80,7 +77,7 @@ export async function adoptLocal(
  */
 export async function adoptOwn(context: StartContext, record: PositionRecord): Promise<PositionRecord> {
   const { platform, store } = context;
-  const end = await endOfReplica(context);
+  const end = await findEnd(context);
   const own = end?.header.lineage === record.lineage && end.header.writer === record.writer;
   if (own && end.to.txid <= record.cached.txid) return goOnBehind(context, end, record, record.resync!);
   throw new UnknownLocalHistoryError(
@@ -90,13 +87,11 @@ export async function adoptOwn(context: StartContext, record: PositionRecord): P
 }
 
 /** The last object of the chain; null where nothing was uploaded. */
-async function endOfReplica({ platform, store, restoreOptions }: StartContext): Promise<ObjectReader | null> {
+async function findEnd({ platform, store, restoreOptions }: StartContext): Promise<ObjectReader | null> {
   const { signal } = restoreOptions;
   if ((await readClaim(store, signal)) === null) return null;
-  return lookAgain(async () => {
-    const chosen = plan(await listReplica(store, signal), store.url);
-    return chosen && openStored(store, chosen.segments.at(-1) ?? chosen.snapshot, platform.codecs, signal);
-  });
+  const { endOfReplica } = await loadUpkeep();
+  return endOfReplica(store, platform.codecs, signal);
 }
 
 async function goOnBehind(

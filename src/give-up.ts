@@ -1,19 +1,37 @@
+import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
 import { fault } from "./faults.ts";
+import { samePosition } from "./format/position.ts";
+import { LostEndError } from "./lost-end.ts";
 
 /**
- * Gives up the head of the cache, which is damaged, and all that continues it: a resync makes up for them, from the
- * database. So nothing damaged gets into the store, and the replica stays what it was until the resync leads on from it.
- * Nobody waits in vain: who waits for one of these transactions waits for that.
+ * Gives up the head of the cache, which is damaged or continues what the store lost, and all that continues it: a resync
+ * makes up for them, from the database, and for what was lost. So nothing damaged and no gap gets into the store, and the
+ * replica stays what it was until the resync leads on from it. Nobody waits in vain: who waits for one of these transactions
+ * waits for that.
  *
- * The caller has looked whether the head is in the store already. Returns why there is a resync.
+ * The caller has looked whether the head is in the store already. Throws any other error. Returns why there is a resync; null
+ * where nothing waits and it was marked already, or made since the caller looked.
  */
-export async function giveUp(cache: WriteCache, drainer: Drainer, head: CacheEntry): Promise<string> {
-  const reason = `the write cache is damaged: transaction ${head.from.txid + 1} and what is behind it`;
+export async function giveUp(
+  cache: WriteCache,
+  drainer: Drainer,
+  head: CacheEntry | undefined,
+  error: unknown,
+): Promise<string | null> {
+  const lost = error instanceof LostEndError;
+  if (!lost && !(error instanceof DamagedEntryError)) throw error;
   while (drainer.busy) await drainer.settled();
-  if (drainer.record.resync === undefined) drainer.markResync(reason);
-  drainer.dropBehind(head.from.txid);
+  const { cached, resync } = drainer.record;
+  const from = head?.from ?? cache.entries()[0]?.from ?? cached;
+  if (lost && !samePosition(from, error.uploaded)) return null;
+  const reason = lost
+    ? error.message
+    : `the write cache is damaged: transaction ${from.txid + 1} and what is behind it`;
+  if (resync === undefined) drainer.markResync(reason);
+  drainer.dropBehind(lost ? from.txid - 1 : from.txid);
+  if (head === undefined) return resync === undefined ? reason : null;
   await drainer.exclusively(() => discardEntries(cache, head, drainer.record, reason));
   return reason;
 }

@@ -33,12 +33,12 @@ export class KnownTail {
     this.#since = null;
   }
 
-  /** Looks, unless it is known. Parameters and errors are those of `checkTail`. */
+  /** Looks, unless it is known. Parameters and errors are those of `requireTail`. */
   async require(uploaded: Position, pending: Position | null, signal?: AbortSignal): Promise<void> {
     if (this.known) return;
     const since = this.#context.clock.stopwatch();
-    const { checkTail } = await loadUpkeep();
-    await checkTail(this.#context, uploaded, pending, signal);
+    const { requireTail } = await loadUpkeep();
+    await requireTail(this.#context, uploaded, pending, signal);
     this.confirm(since);
   }
 }

@@ -107,6 +107,17 @@ export function readStoredHeader(
   return openHeader(storedSource(store, info, signal));
 }
 
+/** The id that an object of a replica says is its own, by one small request. Throws as `openStored` does. */
+export async function readStoredId(
+  store: ObjectStore,
+  info: StoredInfo,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { read, size, key } = storedSource(store, info, signal);
+  const length = Math.min(size, trailerFrameSize);
+  return decodeTrailer(await read(size - length, length), size, 0, key).id;
+}
+
 /** Bytes of the index of an object of a replica, which is not read: two small requests. Throws as `openStored` does. */
 export async function readIndexSize(
   store: ObjectStore,

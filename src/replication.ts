@@ -20,7 +20,7 @@ import type { Started } from "./start.ts";
 import { type ReplicationStatus, runningStatus } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import type { SnapshotContext } from "./take-snapshot.ts";
-import { UploadTask } from "./upload-task.ts";
+import { UploadTask, type UploadTaskOptions } from "./upload-task.ts";
 import type { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
 
@@ -93,7 +93,7 @@ export class Replication {
     });
     const { lineage, writer } = record;
     const claim = { version: 1, lineage, writer, created: clock.now() } as const;
-    const tail = new KnownTail({ store, lineage, codecs, clock });
+    const tail = new KnownTail({ store, lineage, writer, codecs, clock });
     this.#uploads = new UploadTask({
       context: {
         store,
@@ -110,7 +110,7 @@ export class Replication {
       merge: () => this.#mergeBacklog(),
       uploaded: () => this.#uploadedPosition,
       onUploaded: (entry, object) => this.#noteUploaded(entry, object),
-      giveUp: (head) => this.#giveUp(head),
+      giveUp: (head, error) => this.#giveUp(head, error),
       onFailed: fail,
     });
     this.#pinning = {
@@ -124,6 +124,11 @@ export class Replication {
       requireResync: (reason) => this.#requireResync(reason),
       uploadedPosition: () => this.#uploadedPosition,
       uploaded: async (txid) => {
+        // The one that uploads looks, so that nothing goes up meanwhile.
+        if (!tail.known) {
+          this.#uploads.forgetTail();
+          await this.#loop.run(this.#uploads);
+        }
         await this.#uploads.claim();
         if (this.#uploaded >= txid) return;
         const done = this.#uploads.waitWithoutRetry(txid, signal);
@@ -242,10 +247,10 @@ export class Replication {
     this.#loop.wake();
   }
 
-  async #giveUp(head: CacheEntry): Promise<void> {
+  async #giveUp(...why: Parameters<UploadTaskOptions["giveUp"]>): Promise<void> {
     const { giveUp } = await loadUpkeep();
-    const reason = await giveUp(this.#o.platform.cache, this.#drainer, head);
-    this.#o.emit("resync", { reason, phase: "needed" });
+    const reason = await giveUp(this.#o.platform.cache, this.#drainer, ...why);
+    if (reason !== null) this.#o.emit("resync", { reason, phase: "needed" });
   }
 
   /** For notes made inside SQLite's calls: listeners run outside of them. */

@@ -107,7 +107,7 @@ export async function uploadBacklog(
   const { cache, codecs, clock } = platform;
   const { lineage, writer } = record;
   const claim = { version: 1, lineage, writer, created: clock.now() } as const;
-  const tail = new KnownTail({ store, lineage, codecs, clock });
+  const tail = new KnownTail({ store, lineage, writer, codecs, clock });
   const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   for (let head = cache.entries()[0]; head !== undefined; head = cache.entries()[0])
     await uploadHead(context, head, signal);

@@ -1,10 +1,12 @@
 import type { PositionRecord } from "./cache/write-cache.ts";
 import { isDamage } from "./damage.ts";
-import { BrokenReplicaError, ReplicaFencedError, type SluiceError } from "./errors.ts";
+import type { SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { type Position, samePosition } from "./format/position.ts";
 import { lookAgain } from "./look-again.ts";
+import { LostEndError } from "./lost-end.ts";
+import { requireOwnEnd } from "./own-end.ts";
 import { plan } from "./plan.ts";
 import { listReplica, openStored } from "./replica.ts";
 import { type ReplicaState, readReplicaState } from "./replica-state.ts";
@@ -44,10 +46,10 @@ export async function readResyncBase(
     let from = cached;
     let damage: SluiceError | null = null;
     // Also where what leads there turns out to be damaged: behind anything else than its end the segment would leave a gap.
-    const goOnFrom = (end: ChainEnd) => {
+    const goOnFrom = (end: Pick<ObjectReader, "to" | "header">) => {
       requireOwnEnd(store, end, record);
       from = end.to;
-      if (!samePosition(from, cached)) damage = endsElsewhere(store, from, cached);
+      if (!samePosition(from, cached)) damage = new LostEndError(store, from, cached);
     };
     try {
       if (listing.snapshots.length === 0) {
@@ -63,33 +65,4 @@ export async function readResyncBase(
       return { from, damage: error, state: null, whole: error.message };
     }
   });
-}
-
-/** Of the chain's last object. */
-type ChainEnd = Pick<ObjectReader, "to" | "header">;
-
-/**
- * The chain ends where our record says, or before that with what we uploaded: a store may lose the rest. Where it ends before
- * that with another writer's, nobody can know whether that is what we went on from, or what went on without us.
- *
- * Throws ReplicaFencedError where we cannot go on from there.
- */
-export function requireOwnEnd(
-  { url }: ObjectStore,
-  { to, header }: ChainEnd,
-  { cached, writer }: PositionRecord,
-): void {
-  if (samePosition(to, cached) || (to.txid < cached.txid && header.writer === writer)) return;
-  throw new ReplicaFencedError(
-    `Another writer extended ${url} to transaction ${to.txid}; this one had come to ${cached.txid}. The local database still ` +
-      "works; restore from the replica, or decide with onUnknownLocal.",
-    {},
-  );
-}
-
-function endsElsewhere(store: ObjectStore, end: Position, uploaded: Position): BrokenReplicaError {
-  return new BrokenReplicaError(
-    `${store.url} ends at transaction ${end.txid} (${end.id}), what was uploaded ended at ${uploaded.txid} (${uploaded.id})`,
-    { txid: Math.min(end.txid, uploaded.txid) + 1 },
-  );
 }

@@ -1,14 +1,20 @@
 import { readClaim } from "./claim.ts";
+import { isDamage } from "./damage.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { maxLevel, segmentKey, segmentPrefix, snapshotKey, snapshotPrefix } from "./format/keys.ts";
 import { type Position, samePosition } from "./format/position.ts";
-import { openStored, parseSegments, parseSnapshots } from "./replica.ts";
+import { isGone } from "./look-again.ts";
+import { openStored, parseSegments, parseSnapshots, readStoredId, type SegmentInfo } from "./replica.ts";
 import type { ObjectStore } from "./store/object-store.ts";
+
+/** Transactions before our end in which the segment that leads there is looked for: as many keys as one request lists. */
+const LOOK_BACK = 1000;
 
 export interface TailContext {
   readonly store: ObjectStore;
   readonly lineage: string;
+  readonly writer: string;
   readonly codecs: Codecs;
 }
 
@@ -17,24 +23,29 @@ export interface TailContext {
  * own next segment, which may have landed without our hearing of it. So one object at level 0 right behind our end proves
  * nothing, its upload will tell; and what was merged up to it may be ours.
  *
+ * `holdsEnd`: what leads to our end is there, or to our own beyond. It may be also where this says no: see `requireTail`.
+ *
  * Throws ReplicaFencedError, StoreError.
  */
 export async function checkTail(
-  { store, lineage, codecs }: TailContext,
+  { store, lineage, codecs }: Omit<TailContext, "writer">,
   uploaded: Position,
   pending: Position | null,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<{ readonly holdsEnd: boolean }> {
   const claim = await readClaim(store, signal);
-  if (claim === null) return; // Nothing there, or nothing yet.
+  if (claim === null) return { holdsEnd: true }; // Nothing there, or nothing yet.
   if (claim.lineage !== lineage)
     throw new ReplicaFencedError(
       `${store.url} was claimed by another history at ${new Date(claim.created).toISOString()}. ` +
         "Restore from it, or replicate to another prefix.",
       { writer: claim.writer },
     );
-  const beyond = await findBeyond(store, codecs, uploaded.txid, pending, signal);
-  if (beyond === null) return;
+  const { beyond, last, landed } = await look(store, codecs, uploaded.txid, pending, signal);
+  if (beyond === null) {
+    const known = landed || uploaded.txid === 0;
+    return { holdsEnd: known || (last !== null && (await hasId(store, last, uploaded.id, signal))) };
+  }
   throw new ReplicaFencedError(
     `Another writer extended ${store.url} beyond transaction ${uploaded.txid}. The local database still works; ` +
       "restore from the replica, or decide with onUnknownLocal.",
@@ -42,27 +53,58 @@ export async function checkTail(
   );
 }
 
-/** The key of an object that leads beyond `txid` and cannot be ours. */
-async function findBeyond(
+interface Seen {
+  /** The key of an object that leads beyond our end and cannot be ours. */
+  readonly beyond: string | null;
+  /** The last segment of level 0 that begins before our end, where one begins not long before. */
+  readonly last: SegmentInfo | null;
+  /** What may be our pending segment is there. */
+  readonly landed: boolean;
+}
+
+async function look(
   store: ObjectStore,
   codecs: Codecs,
   txid: number,
   pending: Position | null,
   signal?: AbortSignal,
-): Promise<string | null> {
+): Promise<Seen> {
   const options = { ...(signal && { signal }) };
+  let last: SegmentInfo | null = null;
+  let landed = false;
+  const seen = (beyond: string | null): Seen => ({ beyond, last, landed });
   const snapshots = store.list(snapshotPrefix, { ...options, startAfter: snapshotKey(txid) });
-  for await (const info of parseSnapshots(snapshots)) return info.key;
-  // Keys of level 0 say where a segment begins: one that begins at txid + 1 is the first that can lead beyond.
-  const after = pending === null ? txid : txid + 1;
-  const startAfter = after === 0 ? {} : { startAfter: segmentKey(0, after, after) };
+  for await (const info of parseSnapshots(snapshots)) return seen(info.key);
+  const before = txid - LOOK_BACK;
+  const startAfter = before < 1 ? {} : { startAfter: segmentKey(0, before, before) };
   const segments = store.list(segmentPrefix(0), { ...options, ...startAfter });
-  for await (const info of parseSegments(segments)) return info.key;
+  for await (const info of parseSegments(segments)) {
+    // Keys of level 0 say where a segment begins: one that begins at txid + 1 is the first that can lead beyond.
+    if (info.minTxid <= txid) last = info;
+    else if (pending !== null && info.minTxid === txid + 1) landed = true;
+    else return seen(info.key);
+  }
   for (let level = 1; level <= maxLevel; level++)
     for await (const info of parseSegments(store.list(segmentPrefix(level), options))) {
       if (info.maxTxid! <= txid) continue;
-      if (info.maxTxid !== pending?.txid) return info.key;
-      if (!samePosition((await openStored(store, info, codecs, signal)).to, pending)) return info.key;
+      if (info.maxTxid !== pending?.txid) return seen(info.key);
+      if (!samePosition((await openStored(store, info, codecs, signal)).to, pending)) return seen(info.key);
+      landed = true;
     }
-  return null;
+  return seen(null);
+}
+
+/** A segment of level 0 leads to the position of its own id. */
+async function hasId(
+  store: ObjectStore,
+  info: SegmentInfo,
+  id: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  try {
+    return (await readStoredId(store, info, signal)) === id;
+  } catch (error) {
+    if (isDamage(error) || isGone(error)) return false;
+    throw error;
+  }
 }

@@ -21,8 +21,11 @@ export interface UploadTaskOptions {
   readonly uploaded: () => Position;
   /** `object`: what the store has of it. */
   readonly onUploaded: (entry: CacheEntry, object: StoredInfo) => void;
-  /** The head is damaged: it is not in the cache any more when this resolves. */
-  readonly giveUp: (head: CacheEntry) => Promise<void>;
+  /**
+   * What waits cannot go up: none of it is in the cache any more when this resolves, and a resync makes up for it. Throws the
+   * error where none does.
+   */
+  readonly giveUp: (head: CacheEntry | undefined, error: unknown) => Promise<void>;
   readonly onFailed: (error: unknown) => void;
 }
 
@@ -35,7 +38,7 @@ export class UploadTask implements Task {
   lastUploadTime: number | null = null;
   failures = 0;
   capabilities: StoreCapabilities | null = null;
-  /** Nothing was uploaded since a head was given up. */
+  /** Nothing was uploaded since something was given up. */
   #gaveUp = false;
   /** The end of the chain is to be looked at, whether or not anything waits. */
   #look = true;
@@ -96,16 +99,20 @@ export class UploadTask implements Task {
     const { clock, tail } = context;
     const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
-    if (this.#look) await tail.require(uploaded(), context.cache.entries()[0]?.to ?? null, signal);
+    if (this.#look) {
+      const head = context.cache.entries()[0];
+      await tail
+        .require(uploaded(), head?.to ?? null, signal)
+        .catch((error: unknown) => this.#giveUp(head, error));
+    }
     this.#look = false;
     if (context.cache.entries().length === 0) return;
     if (!this.awaited && context.cache.entries().length > MERGE_FROM) await merge();
     this.capabilities ??= await context.store.capabilities({ signal });
     for (let head = context.cache.entries()[0]; head !== undefined; head = context.cache.entries()[0]) {
-      const object = await uploadHead(context, head, signal).catch((error: unknown) => {
-        if (!(error instanceof DamagedEntryError)) throw error;
-        return this.#giveUp(head, error);
-      });
+      const object = await uploadHead(context, head, signal).catch((error: unknown) =>
+        this.#giveUp(head, error),
+      );
       if (!object) continue;
       this.#gaveUp = false;
       this.lastUploadTime = clock.now();
@@ -118,14 +125,16 @@ export class UploadTask implements Task {
   }
 
   /**
-   * Throws where what makes up for what was given up before is damaged, too: a cache that keeps nothing as it is written is to
-   * be tried as seldom as anything that fails, since each time the database and the replica are read.
+   * Throws also where what makes up for what was given up before is damaged or lost, too: a cache or a store that keeps nothing
+   * as it is written is to be tried as seldom as anything that fails, since each time the database and the replica are read.
    */
-  async #giveUp(head: CacheEntry, error: DamagedEntryError): Promise<void> {
-    await this.#o.giveUp(head);
+  async #giveUp(head: CacheEntry | undefined, error: unknown): Promise<void> {
+    await this.#o.giveUp(head, error);
+    if (head === undefined) return;
     if (this.#gaveUp) throw error;
     this.#gaveUp = true;
-    this.#o.onFailed(error);
+    // Of the replica the resync says what it finds.
+    if (error instanceof DamagedEntryError) this.#o.onFailed(error);
   }
 
   failed(error: unknown): boolean {

@@ -149,6 +149,32 @@ test("what waits is merged before it goes, also while a drain is under way", asy
   db.close();
 });
 
+test("a start looks at the end of the replica, and at its own newest segment there", async () => {
+  const path = join(folder(), "app.db");
+  const store = new LoggingStore();
+  const run = async (commits: number) => {
+    const replicator = await create(path, store, never);
+    await replicator.start();
+    await replicator.flush();
+    const db = replicator.openDatabase();
+    createTable(db);
+    for (let i = 0; i < commits; i++) {
+      insert(db, `row ${i}`);
+      await replicator.flush();
+    }
+    db.close();
+    await replicator.stop();
+  };
+  await run(20);
+  store.take();
+  await run(0);
+  const segments = ["LIST wal/0/", "GET wal/0/#.wal.zst"];
+  const tail = ["GET lineage.json", ...segments, "LIST wal/1/", "LIST wal/2/", "LIST wal/3/"];
+  // What leads beyond our end, and the newest.
+  const snapshots = ["LIST snapshots/", "LIST snapshots/", ...segments];
+  expect(store.take().sort()).toEqual([...tail, ...snapshots].sort());
+});
+
 test("a restore reads each object once, and writes what adjoins at once", async () => {
   const { replicator, db, store } = await counted("NORMAL");
   commitRows(db, COMMITS, 7);

@@ -4,6 +4,7 @@ import { openObject } from "../../src/format/decode.ts";
 import type { ObjectReader } from "../../src/format/object-reader.ts";
 import { parseKey } from "../../src/format/parse-key.ts";
 import { type Position, samePosition } from "../../src/format/position.ts";
+import type { Random } from "../replicator/random.ts";
 import { Holdings } from "./holdings.ts";
 import { describeDifference, isDatabaseOf, type State, sameState } from "./state.ts";
 import type { World } from "./world.ts";
@@ -56,6 +57,16 @@ export class Chain {
     const position = this.#stored.get(txid);
     this.#world.require(position, `nothing in the store leads to transaction ${txid}`);
     return this.stateOf(position!);
+  }
+
+  /** The store loses some of its newest objects. Returns their keys. */
+  loseEnd(random: Random): readonly string[] {
+    const { keys, end } = this.holdings.loseEnd(random);
+    if (keys.length === 0) return keys;
+    this.#tail = this.#stored.get(end)!;
+    for (const txid of [...this.#stored.keys()]) if (txid > end) this.#stored.delete(txid);
+    for (const key of keys) this.#ids.delete(key);
+    return keys;
   }
 
   /** A writer has cached this position, or begun at it, and its database was this. */

@@ -29,13 +29,13 @@ function isEarned(machine: Machine, error: unknown): boolean {
   if (error instanceof CacheError)
     return queue.caused(error) || error.cause instanceof DiskFullError || (robbed && isDamage(error));
   if (error instanceof StateError && /was dropped with the backlog/.test(error.message))
-    return machine.overflowed || queue.wasDamaged;
+    return machine.overflowed || queue.wasDamaged || machine.endLost;
   if (error instanceof StateError) return machine.stopping || machine.resyncing;
   if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;
   // The backlog was dropped, and that could not be recorded.
   if (error instanceof BrokenReplicaError && /what was uploaded ended at/.test(error.message))
-    return scenario.fullDisks || scenario.queueTrouble > 0;
+    return scenario.fullDisks || scenario.queueTrouble > 0 || machine.endLost;
   // Another writer went on, and compaction or retention over where this one stands, before it has heard of it.
   if (error instanceof BrokenReplicaError && /leads to transaction|has a gap/.test(error.message))
     return excused && (chain.tail?.txid ?? 0) > (machine.watch.record?.cached.txid ?? 0);

@@ -1,4 +1,5 @@
 import type { Retention } from "../../src/config.ts";
+import type { Random } from "../replicator/random.ts";
 import type { World } from "./world.ts";
 
 interface Held {
@@ -47,6 +48,24 @@ export class Holdings {
         after.has(txid) || !this.#isKept(txid),
         () => `transaction ${txid} cannot be restored any more without ${keys.join()}`,
       );
+  }
+
+  /**
+   * Some of what leads on from the newest snapshot or merged segment goes without anybody's asking. Returns its keys, and the
+   * transaction at which the chain ends then.
+   */
+  loseEnd(random: Random): { keys: string[]; end: number } {
+    const held = [...this.#held];
+    const safe = Math.max(...held.filter(([, { level }]) => level !== 0).map(([, { to }]) => to));
+    const last = held
+      .filter(([, { level, from }]) => level === 0 && from! >= safe)
+      .sort(([, a], [, b]) => a.from! - b.from!);
+    const lost = last.slice(random.below(last.length + 1));
+    const keys = lost.map(([key]) => key);
+    for (const key of keys) this.#held.delete(key);
+    if (keys.length > 0) this.#newest = lost[0]![1].from!;
+    this.#newestUntil.delete(this.#newest);
+    return { keys, end: this.#newest };
   }
 
   #isKept(txid: number): boolean {

@@ -58,6 +58,8 @@ export class Machine {
   #spoilt = false;
   /** Its write cache was lost, or another machine wrote: nothing tells which side is newer. */
   excused = false;
+  /** The store has lost its end at some time. */
+  endLost = false;
   /** A part of what it held was taken away at some time. */
   robbed = false;
   /** What its write cache held is gone. */
@@ -236,6 +238,13 @@ export class Machine {
       this.disk.syncFolder();
     }
     if (!this.retired) this.boot();
+  }
+
+  /** The store is about to lose what its last process knew of. */
+  loseEnd(): void {
+    this.excused = true;
+    this.endLost = true;
+    this.end();
   }
 
   /** When it goes on with what it has to do. */

@@ -135,7 +135,14 @@ export const mutations: readonly Mutation[] = [
     file: "src/known-tail.ts",
     text: "return this.#since !== null && this.#since() < KNOWN_MS;",
     instead: "return this.#since !== null;",
-    from: 460,
+    from: 640,
+  },
+  {
+    what: "a writer does not look whether the chain still ends where it came to",
+    file: "src/own-end.ts",
+    text: "if (!holdsEnd) await",
+    instead: "if (false) await",
+    from: 200,
   },
   {
     what: "whoever reads gives up once an object is gone",
@@ -149,7 +156,7 @@ export const mutations: readonly Mutation[] = [
     file: "src/follow-apply.ts",
     text: "if (page !== null && codecs.hash64(page) === object.hashes[entry]) pages.passOver(pgno);",
     instead: "if (page !== null) pages.passOver(pgno);",
-    from: 226,
+    from: 540,
   },
 ];
 

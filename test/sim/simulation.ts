@@ -180,6 +180,7 @@ class Simulation {
         return;
       case "loss":
         if (scenario.losses && random.chance(0.1)) machine.lose();
+        this.#loseEnd();
     }
   }
 
@@ -190,6 +191,18 @@ class Simulation {
     const entry = this.#dice.pick(entries);
     this.world.note(`${name} has transaction ${entry.to.txid} damaged in its queue`);
     queue.damage(entry);
+  }
+
+  /**
+   * Of the store, while no process runs: one that knows where the chain ends, as of not long ago, does not look again. Nobody
+   * reads either, since what they have seen would be gone.
+   */
+  #loseEnd(): void {
+    const { losses, keepers, followers, readers } = this.#scenario;
+    if (!losses || keepers.length > 0 || followers > 0 || readers || !this.#chain.restorable) return;
+    if (!this.#dice.chance(0.5)) return;
+    for (const machine of this.#machines) machine.loseEnd();
+    this.world.schedule(0, null, "the store loses", () => this.#backend.loseEnd(this.#dice));
   }
 
   /** What fails is tried again every second, which for hours would be all that is simulated. */

@@ -13,6 +13,7 @@ import {
   type StoreCapabilities,
   type StoreOptions,
 } from "../../src/store/object-store.ts";
+import type { Random } from "../replicator/random.ts";
 import type { Chain } from "./chain.ts";
 import type { Life, World } from "./world.ts";
 
@@ -44,6 +45,8 @@ export class Backend {
   /** Nothing gets through. */
   outage = false;
   requests = 0;
+  /** Counts its losses: what was on its way to it then does not get there. */
+  losses = 0;
   readonly #failures = new WeakSet<StoreError>();
 
   constructor(
@@ -89,6 +92,14 @@ export class Backend {
     if (options.ifNoneMatch === "*" && !this.atomic) await this.#checkThenPut(key, bytes);
     else await this.objects.put(key, bytes, options);
     await this.chain.landed(key, bytes);
+  }
+
+  /** Some of its newest objects are gone, although it said that it has them. */
+  async loseEnd(random: Random): Promise<void> {
+    const keys = this.chain.loseEnd(random);
+    this.losses += 1;
+    this.world.note(`the store loses ${keys.join()}`);
+    await this.objects.delete(keys);
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -194,6 +205,7 @@ export class SimStore implements ObjectStore {
   ): Promise<T> {
     const life = this.#life;
     const { world } = life;
+    const { losses } = this.#backend;
     life.operation(`${method} ${key}`);
     this.#backend.requests += 1;
     const fate = this.#backend.fate();
@@ -212,6 +224,7 @@ export class SimStore implements ObjectStore {
       });
       const arrive = (delay: number, answered: boolean) =>
         world.schedule(delay, null, `${method} ${key} arrives`, async () => {
+          if (this.#backend.losses > losses) return;
           if (life.dead && world.random.chance(0.5)) return;
           const result = await effect().then(
             (value) => () => resolve(value),
