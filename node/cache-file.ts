@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readCacheEntry, readPositionRecord } from "../src/cache/read-records.ts";
 import type { CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
 import { CacheError } from "../src/errors.ts";
+import { DamagedFileError } from "./damaged-file.ts";
 
 /**
  * A file of the write cache: the bytes of a segment object (none where only the position is recorded), a record as
@@ -64,14 +65,16 @@ export function decodeTail(
 ): Tail {
   const footer = fileSize < FOOTER_BYTES ? Buffer.alloc(0) : read(fileSize - FOOTER_BYTES, FOOTER_BYTES);
   if (footer.length < FOOTER_BYTES || !footer.subarray(56).equals(MAGIC))
-    throw damaged(path, "its end is missing");
+    throw new DamagedFileError(path, "its end is missing");
   if (footer.readUInt32LE(52) !== VERSION) throw madeByNewer(path);
   const objectLength = Number(footer.readBigUInt64LE(32));
   const sequence = Number(footer.readBigUInt64LE(40));
   const jsonLength = footer.readUInt32LE(48);
-  if (objectLength + jsonLength + FOOTER_BYTES !== fileSize) throw damaged(path, "its length is wrong");
+  if (objectLength + jsonLength + FOOTER_BYTES !== fileSize)
+    throw new DamagedFileError(path, "its length is wrong");
   const json = read(objectLength, jsonLength);
-  if (!checksum(json, footer).equals(footer.subarray(0, 32))) throw damaged(path, "its record is altered");
+  if (!checksum(json, footer).equals(footer.subarray(0, 32)))
+    throw new DamagedFileError(path, "its record is altered");
   const record = readRecord(path, JSON.parse(json.toString("utf8")));
   return { objectLength, sequence, record };
 }
@@ -85,19 +88,12 @@ function readRecord(path: string, value: Partial<CacheRecord> | null): CacheReco
     (entry === undefined || (readCacheEntry(entry) !== null && Number.isSafeInteger(crc))) &&
     Array.isArray(replaces) &&
     [permit, ...replaces].every((number) => Number.isSafeInteger(number));
-  if (!valid) throw damaged(path, "its record is altered");
+  if (!valid) throw new DamagedFileError(path, "its record is altered");
   return value as CacheRecord;
 }
 
 function checksum(json: Buffer, footer: Buffer): Buffer {
   return createHash("sha256").update(json).update(footer.subarray(32)).digest();
-}
-
-const WAY_OUT =
-  "Nothing was deleted. Put the file back from a copy, or move the whole directory away: the database is then compared with its replica as if it had no history.";
-
-export function damaged(path: string, how: string): CacheError {
-  return new CacheError(`${path} is damaged: ${how}. ${WAY_OUT}`, false);
 }
 
 function madeByNewer(path: string): CacheError {

@@ -9,7 +9,8 @@ import type { PutBody } from "../store/object-store.ts";
 export interface SegmentQueue {
   /**
    * Opens the cache, once and before anything else, and drops what a crash left unfinished. Throws CacheError for an
-   * unknown record version, and where what is there is damaged or does not form one chain; nothing is deleted then.
+   * unknown record version, and where what is there is damaged or does not form one chain; nothing is deleted then. An entry
+   * that is damaged may stay in its place, if that is known: reading it says so.
    */
   load(): Promise<CacheState>;
 

@@ -1,5 +1,5 @@
 /**
- * Entries of the write cache damaged on their disk, under a replicator that runs: that is said, nothing waits for them, nothing
+ * Entries of the write cache damaged on their disk, under a replicator that runs, or before one starts: that is said, nothing waits for them, nothing
  * damaged gets into the store, and the replica restores to what the database is.
  */
 import {
@@ -13,7 +13,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Database } from "@sqlite.org/sqlite-wasm";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { CacheDirectory } from "../../node/cache-directory.ts";
@@ -73,7 +73,7 @@ async function running(config: { maxCacheSize?: number } = {}) {
     const restored = await restoredPages(sqlite3, memory, path, Number(db.selectValue("PRAGMA page_size")));
     expect(restored).toEqual(pageHashes(sqlite3, db));
   };
-  return { ...first, start, cache, cacheDir, memory, store, expectRestored };
+  return { ...first, start, cache, cacheDir, dbPath, memory, store, expectRestored };
 }
 
 function flip(path: string, at: number, bit: number): void {
@@ -268,4 +268,125 @@ test("commits go on meanwhile, and where it does not come to its end the next st
   const next = await start();
   await next.replicator.waitUntilUploaded();
   await expectRestored(next.db);
+});
+
+describe("before a start", () => {
+  /** Three entries wait, the newest record is in a file of its own, and nobody runs. */
+  async function stopped(
+    site: Awaited<ReturnType<typeof running>>,
+    { replicator, db }: Pick<typeof site, "replicator" | "db">,
+  ) {
+    const paths = site.cache(db, 3);
+    site.store.offline = true;
+    db.close();
+    await replicator.stop();
+    site.store.offline = false;
+    return paths;
+  }
+
+  /** The beginning of an entry's record, and the end of its object's header. */
+  function partsOfEntry(path: string) {
+    const [bytes, record] = [readFileSync(path), objectLength(path)];
+    return { size: bytes.length, record, blocks: partsOf(bytes.subarray(0, record)).blocks };
+  }
+
+  test.each(WHICH)(
+    "entry %i of 3 is cut, or its record altered: it starts, and the database makes up for it",
+    { timeout: 300_000 },
+    async (which) => {
+      const site = await running();
+      let last: Pick<typeof site, "replicator" | "db" | "heard"> = site;
+      const attempt = async (how: string, damage: (path: string) => void) => {
+        damage((await stopped(site, last))[which]!);
+        last = await site.start();
+        await last.replicator.waitUntilUploaded();
+        expect({ how, codes: new Set(last.heard.map(({ code }) => code)) }).toEqual({
+          how,
+          codes: new Set(["SLUICE_CACHE"]),
+        });
+        await site.expectRestored(last.db);
+      };
+      for (const part of ["blocks", "record"] as const)
+        for (const more of [0, 1, 50])
+          await attempt(`cut at ${part} + ${more}`, (path) =>
+            truncateSync(path, partsOfEntry(path)[part] + more),
+          );
+      for (const less of [1, 20, 63, 64])
+        await attempt(`cut by ${less}`, (path) => truncateSync(path, partsOfEntry(path).size - less));
+      for (const less of [1, 20, 30, 64, 100, 300])
+        await attempt(`altered at -${less}`, (path) => flip(path, partsOfEntry(path).size - less, less % 8));
+      expect(await verifyReplica({ replica: site.memory })).toMatchObject({ ok: true, findings: [] });
+    },
+  );
+
+  test.each(WHICH)(
+    "entry %i of 3 does not say any more where it belongs: it is refused, and nothing deleted",
+    async (which) => {
+      const site = await running();
+      const path = (await stopped(site, site))[which]!;
+      const bytes = readFileSync(path);
+      const { blocks } = partsOfEntry(path);
+      const refused = async () => {
+        const before = readdirSync(site.cacheDir).sort();
+        await expect(site.start()).rejects.toMatchObject({ code: "SLUICE_CACHE" });
+        expect(readdirSync(site.cacheDir).sort()).toEqual(before);
+      };
+      for (const length of [0, 1, 8, 9, blocks - 1]) {
+        writeFileSync(path, bytes.subarray(0, length));
+        await refused();
+      }
+      writeFileSync(path, bytes);
+      const { db, replicator } = await site.start();
+      await replicator.waitUntilUploaded();
+      await site.expectRestored(db);
+    },
+  );
+
+  test("a damaged file is that of another entry, or of another write cache: it is refused", async () => {
+    const [site, other] = [await running(), await running()];
+    const [paths, strange] = [await stopped(site, site), await stopped(other, other)];
+    const whole = readFileSync(paths[0]!);
+    for (const from of [paths[1]!, strange[0]!]) {
+      writeFileSync(paths[0]!, readFileSync(from).subarray(0, -1));
+      await expect(site.start()).rejects.toMatchObject({ code: "SLUICE_CACHE" });
+    }
+    writeFileSync(paths[0]!, whole);
+    const { replicator } = await site.start();
+    await replicator.flush();
+  });
+
+  test("two of them are damaged", async () => {
+    const site = await running();
+    for (const path of (await stopped(site, site)).slice(1)) truncateSync(path, 3000);
+    const { replicator, db } = await site.start();
+    await replicator.waitUntilUploaded();
+    await site.expectRestored(db);
+  });
+
+  test("where the database is gone, too, it is not given up: the start fails, and nothing is deleted", async () => {
+    const site = await running();
+    const paths = await stopped(site, site);
+    truncateSync(paths[1]!, 3000);
+    rmSync(site.dbPath);
+    await expect(site.start()).rejects.toMatchObject({ code: "SLUICE_CACHE" });
+    expect(readdirSync(site.cacheDir)).toEqual(
+      expect.arrayContaining(paths.slice(1).map((path) => basename(path))),
+    );
+  });
+
+  test("one whose upload's answer was lost is in the store", async () => {
+    const site = await running();
+    const paths = site.cache(site.db, 3);
+    site.store.fault = (method, key) => (method === "put" && key.startsWith("wal/") ? "after" : "pass");
+    await expect(site.replicator.flush()).rejects.toMatchObject({ code: "SLUICE_STORE" });
+    site.store.offline = true;
+    site.db.close();
+    await site.replicator.stop();
+    site.store.offline = false;
+    truncateSync(paths[0]!, 3000);
+    const { replicator, db, heard } = await site.start();
+    await replicator.waitUntilUploaded();
+    expect(heard).toEqual([]);
+    await site.expectRestored(db);
+  });
 });
