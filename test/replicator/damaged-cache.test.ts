@@ -355,6 +355,14 @@ describe("before a start", () => {
     await replicator.flush();
   });
 
+  test("the one behind a damaged one is gone: where that ends is not known, and it is refused", async () => {
+    const site = await running();
+    const [damaged, gone] = await stopped(site, site);
+    truncateSync(damaged!, 3000);
+    rmSync(gone!);
+    await expect(site.start()).rejects.toMatchObject({ code: "SLUICE_CACHE" });
+  });
+
   test("two of them are damaged", async () => {
     const site = await running();
     for (const path of (await stopped(site, site)).slice(1)) truncateSync(path, 3000);
