@@ -7,6 +7,7 @@ import type { Position } from "./format/position.ts";
 import { KnownTail } from "./known-tail.ts";
 import type { Platform } from "./platform.ts";
 import { findClaim } from "./replica.ts";
+import type { RestoredState } from "./restore.ts";
 import type { StartContext } from "./start.ts";
 import { uploadHead } from "./upload.ts";
 import { writeState } from "./write-state.ts";
@@ -64,6 +65,7 @@ export async function restoreDatabase(
     );
   const { state, target, newest, fetched, saved } = written;
   try {
+    if (point === "latest" && record?.lineage === claim.lineage) requireUploaded(store, state, record);
     if (integrityCheck !== "none") checkIntegrity(context, target.path, integrityCheck);
     signal?.throwIfAborted();
     // From here on a crash may leave the earlier state beside a record that does not know of it.
@@ -95,6 +97,20 @@ export async function restoreDatabase(
   platform.cache.savePosition(next);
   const outcome = { restored: true, position, time, bytesFetched: fetched, bytesSaved: saved } as const;
   return { outcome, record: next };
+}
+
+/** The record knows of transactions that the store has lost: to go on without them is for the caller to say. */
+function requireUploaded(
+  { url }: StartContext["store"],
+  { position: { txid } }: RestoredState,
+  { cached }: PositionRecord,
+): void {
+  if (txid >= cached.txid) return;
+  throw new BrokenReplicaError(
+    `${url} ends at transaction ${txid}, and this database was uploaded to ${cached.txid}: the store has lost what is between. ` +
+      `Bring it back there, or call restore({ txid: ${txid} }) to go on without it.`,
+    { txid: txid + 1 },
+  );
 }
 
 /** Uploads everything that the cache holds, in order, where no other writer went on. Throws what `uploadHead` throws. */

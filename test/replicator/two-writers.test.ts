@@ -1,4 +1,4 @@
-import { copyFileSync, cpSync, rmSync } from "node:fs";
+import { copyFileSync, cpSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import {
@@ -281,6 +281,29 @@ describe("two writers on one replica", () => {
       await again.stop();
       expect(await objectsOf(store)).toEqual(before);
     }
+  });
+
+  test("nor is it forgotten what was uploaded: what is left is restored when that is asked for", async () => {
+    const { folder, store, path } = await withoutItsEnd("nothing");
+    rmSync(path);
+    rmSync(`${path}-wal`, { force: true });
+    const again = await use.create(path, store);
+    const refusal = await again.start().catch((error: unknown) => error);
+    expect(refusal).toBeInstanceOf(BrokenReplicaError);
+    const { message, detail } = refusal as BrokenReplicaError;
+    const left = detail.txid! - 1;
+    expect(message).toContain(`restore({ txid: ${left} })`);
+    expect(statSync(path).size).toBe(0); // it is there for its lock
+    expect(await again.restore({ txid: left })).toMatchObject({ restored: true, position: { txid: left } });
+    await again.start();
+    const db = again.openDatabase();
+    expect(rows(db)).toEqual(["common"]);
+    insert(db, "went on");
+    await again.waitUntilUploaded();
+    db.close();
+    await again.stop();
+    expect(await verifyReplica({ replica: store })).toMatchObject({ ok: true, findings: [] });
+    expect(await contents(join(folder, "d.db"), store)).toEqual(["common", "went on"]);
   });
 
   test("no snapshot of its own gets there while nobody could look", async () => {
