@@ -30,7 +30,7 @@ export class OverflowTask implements Task {
     const { platform, drainer, maxCacheSize } = this.#o;
     // A resync's own segment may be larger than the cache: it is the database, and it has to go up whole.
     const small = platform.cache.entries().length < 2 || bytesOf(platform.cache.entries()) <= maxCacheSize;
-    return small || drainer.busy || drainer.record.resync !== undefined ? null : platform.clock.now();
+    return small || drainer.record.resync !== undefined ? null : platform.clock.now();
   }
 
   async run(): Promise<void> {

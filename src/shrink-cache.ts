@@ -15,8 +15,10 @@ export async function shrinkCache(options: OverflowTaskOptions): Promise<void> {
       return false;
     });
   while (!drainer.busy && bytes() > maxCacheSize / 2) if (!(await merge())) break;
+  // Of an application that commits without a pause a drain is always under way.
+  while (drainer.busy) await drainer.settled();
   const before = bytes();
-  if (drainer.busy || before <= maxCacheSize || cache.entries().length < 2) return;
+  if (before <= maxCacheSize || cache.entries().length < 2) return;
   const reason = `the write cache held more than ${maxCacheSize} bytes`;
   // From here on nothing continues what is dropped, also where that fails.
   drainer.markResync(reason);
