@@ -105,6 +105,7 @@ function chart(title: string, subtitle: string, lines: readonly Line[]): string 
     parts.push(text(WIDTH - RIGHT + 10, labels[i]! + 4, name, ` fill="${colour}"`));
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">
+<title>${title}, ${subtitle}</title>
 <rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>
 ${parts.join("\n")}
 </svg>
