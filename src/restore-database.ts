@@ -108,7 +108,7 @@ function requireUploaded(
   if (txid >= cached.txid) return;
   throw new BrokenReplicaError(
     `${url} ends at transaction ${txid}, and this database was uploaded to ${cached.txid}: the store has lost what is between. ` +
-      `Bring it back there, or call restore({ txid: ${txid} }) to go on without it.`,
+      `Bring it back there, or go on without it by restore({ txid: ${txid} }) or sluice restore --txid ${txid}.`,
     { txid: txid + 1 },
   );
 }
