@@ -77,7 +77,12 @@ export class NodePlatform implements Platform {
   restoreTarget(): DatabaseTarget {
     return new FileTarget(this.dbPath, this.sqlite3, this.baseVfs, (rename, path) => {
       const next = acquireDatabaseLock(path, this.#lockOptions);
-      rename();
+      try {
+        rename();
+      } catch (error) {
+        next.release();
+        throw error;
+      }
       this.#lock.release();
       this.#lock = next;
     });

@@ -9,6 +9,7 @@ import type { OldDatabase } from "../src/page-writer.ts";
 import type { DatabaseTarget } from "../src/platform.ts";
 import { settleDatabase } from "../src/settle.ts";
 import { openThreads } from "./block-threads.ts";
+import { fileKey } from "./file-key.ts";
 
 /** Bytes written between two syncs in the background, which leave little to do for the one that counts. */
 const SYNC_BYTES = 64 << 20;
@@ -112,14 +113,22 @@ export class FileTarget implements DatabaseTarget {
       fs.ftruncateSync(this.#fd, size);
       fs.fsyncSync(this.#fd);
     });
-    this.#close();
-    this.#retireOld();
+    this.#local(() => this.#retireOld());
     fault("restore:before-rename");
     this.#local(() => {
-      this.#replace(() => fs.renameSync(this.path, this.#dbPath), this.path);
+      this.#replace(() => this.#rename(), this.path);
       fault("restore:after-rename");
       syncDirectory(dirname(this.#dbPath));
     });
+    this.#close();
+  }
+
+  /** Whatever else bears the name by now is not what was restored: whoever locked it may have made it, empty. */
+  #rename(): void {
+    const written = fs.fstatSync(this.#fd, { bigint: true });
+    if (fileKey(fs.statSync(this.path, { bigint: true })) !== fileKey(written))
+      throw new LocalDatabaseError(this.path, "was removed or replaced while it was written");
+    fs.renameSync(this.path, this.#dbPath);
   }
 
   /** A -wal or -journal of the old database would be taken for the new one's, and spoil it. */
@@ -154,7 +163,9 @@ export class FileTarget implements DatabaseTarget {
   }
 
   #removeTemporary(): void {
-    for (const suffix of ["", "-wal", "-journal"]) fs.rmSync(this.path + suffix, { force: true });
+    this.#local(() => {
+      for (const suffix of ["", "-wal", "-journal"]) fs.rmSync(this.path + suffix, { force: true });
+    });
   }
 
   #local<T>(operation: () => T): T {

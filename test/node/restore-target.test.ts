@@ -1,10 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
-import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { dirname, join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { MemoryStore } from "../../node/index.ts";
 import { FileTarget } from "../../node/restore-target.ts";
 import { LocalDatabaseError } from "../../src/errors.ts";
+import { quietModule, quietReplicator } from "../replicator/replica-fixture.ts";
 import { freshVfs, isRoot, temporaryFolder } from "./vfs-fixture.ts";
 
 /** Bytes of a block, which another thread writes, and of a page, which this one does. */
@@ -61,3 +63,69 @@ test.runIf(isRoot)(
     expect(fs.readdirSync(folder)).toEqual([]);
   },
 );
+
+describe("what others do to the files while they are written", () => {
+  const OTHERS: Record<string, (dbPath: string) => void> = {
+    "the file that grows is removed": (dbPath) => fs.rmSync(`${dbPath}.sluice-restore`),
+    "another takes its place": (dbPath) => {
+      fs.rmSync(`${dbPath}.sluice-restore`);
+      fs.writeFileSync(`${dbPath}.sluice-restore`, "another");
+    },
+    "the database's place is taken by a folder": (dbPath) => {
+      fs.rmSync(dbPath);
+      fs.mkdirSync(dbPath);
+    },
+    "their folder is moved away": (dbPath) => fs.renameSync(dirname(dbPath), `${dirname(dbPath)}.moved`),
+    "and another takes its place": (dbPath) => {
+      fs.renameSync(dirname(dbPath), `${dirname(dbPath)}.moved`);
+      fs.mkdirSync(dirname(dbPath));
+    },
+  };
+
+  test.each(Object.keys(OTHERS))("%s: nothing is restored, and that is said", async (others) => {
+    const sqlite3 = await quietModule();
+    const replica = new MemoryStore();
+    const folder = temporaryFolder();
+    const first = await quietReplicator({ dbPath: join(folder, "first.db"), replica, sqlite3 });
+    await first.replicator.start();
+    const db = first.replicator.openDatabase();
+    db.exec("CREATE TABLE t(v); INSERT INTO t VALUES(randomblob(100000))");
+    await first.replicator.snapshot();
+    db.close();
+    await first.replicator.stop();
+
+    const dbPath = join(folder, "folder", "a.db");
+    fs.mkdirSync(dirname(dbPath));
+    const { replicator } = await quietReplicator({
+      dbPath,
+      replica,
+      sqlite3,
+      cacheDir: join(folder, "cache"),
+    });
+    let act: (() => void) | null = () => OTHERS[others]!(dbPath);
+    // SQLite's own check would find it, too, before that.
+    const onProgress = () => {
+      act?.();
+      act = null;
+    };
+    await expect(replicator.restore({ integrityCheck: "none", onProgress })).rejects.toMatchObject({
+      code: "SLUICE_LOCAL_DATABASE",
+    });
+    await replicator.stop();
+    expect(fs.statSync(dbPath, { throwIfNoEntry: false })?.isFile()).not.toBe(true);
+    expect(descriptorsIn(folder)).toEqual([]);
+  });
+});
+
+/** Of this process, where the system says. */
+function descriptorsIn(folder: string): string[] {
+  const all = fs.existsSync("/proc/self/fd") ? fs.readdirSync("/proc/self/fd") : [];
+  return all.flatMap((fd) => {
+    try {
+      const path = fs.readlinkSync(join("/proc/self/fd", fd));
+      return path.startsWith(folder) ? [path] : [];
+    } catch {
+      return []; // that with which they were listed
+    }
+  });
+}
