@@ -1,6 +1,7 @@
 import type * as nodeFs from "node:fs";
 import { join } from "node:path";
 import type { CacheEntry, PositionRecord } from "../src/cache/write-cache.ts";
+import { CacheError } from "../src/errors.ts";
 import type { ObjectHeader } from "../src/format/header.ts";
 import { type Position, samePosition } from "../src/format/position.ts";
 import { decodeTail, type Tail } from "./cache-file.ts";
@@ -117,7 +118,9 @@ interface Damaged {
 function readFile(fs: ScanFs, path: string, { sequence, kind }: Named): Tail | Damaged {
   const fd = fs.openSync(path, "r");
   try {
-    const { size } = fs.fstatSync(fd);
+    const stat = fs.fstatSync(fd);
+    if (!stat.isFile()) throw new DamagedFileError(path, "it is no file");
+    const { size } = stat;
     const read = (from: number, length: number) => {
       const buffer = Buffer.alloc(length);
       let at = 0;
@@ -138,6 +141,11 @@ function readFile(fs: ScanFs, path: string, { sequence, kind }: Named): Tail | D
       if (!(error instanceof DamagedFileError)) throw error;
       return { damage: error, size, header: readObjectHeader(path, read) };
     }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (error instanceof CacheError || typeof code !== "string") throw error;
+    // Of a read that fails Node does not say which file it was of.
+    throw new CacheError(`${path} cannot be read: ${message}. Nothing was deleted.`, false, { cause: error });
   } finally {
     fs.closeSync(fd);
   }

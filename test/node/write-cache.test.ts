@@ -669,9 +669,9 @@ describe("damage", () => {
     await cache.close();
     return directory;
   }
-  async function expectRefusal(directory: string, name: string): Promise<void> {
+  async function expectRefusal(directory: string, name: string, fs: CacheFs = nodeFs): Promise<void> {
     const before = readdirSync(directory);
-    const failure = (await new FsWriteCache(directory).load().catch((error: unknown) => error)) as Error;
+    const failure = (await new FsWriteCache(directory, fs).load().catch((error: unknown) => error)) as Error;
     expect(failure).toMatchObject({ code: "SLUICE_CACHE", full: false });
     expect(failure.message).toContain(name);
     expect(readdirSync(directory)).toEqual(before);
@@ -721,6 +721,38 @@ describe("damage", () => {
     const last = readdirSync(directory).find((name) => name.endsWith(".position"))!;
     nodeFs.renameSync(join(directory, last), join(directory, "00000000000000ff.position"));
     await expectRefusal(directory, "00000000000000ff.position");
+  });
+
+  test("a folder, or nothing, is where a file was, and one that cannot be read", async () => {
+    const directory = await filled();
+    for (const name of records(directory)) {
+      const path = join(directory, name);
+      const whole = readFileSync(path);
+      rmSync(path);
+      mkdirSync(path);
+      await expectRefusal(directory, name);
+      nodeFs.rmdirSync(path);
+      nodeFs.symlinkSync(join(directory, "nothing"), path);
+      await expectRefusal(directory, name);
+      rmSync(path);
+      writeFileSync(path, whole);
+      for (const [call, message] of [
+        ["openSync", `EIO: i/o error, open '${path}'`],
+        ["fstatSync", "EIO: i/o error, fstat"],
+        ["readSync", "EIO: i/o error, read"],
+      ]) {
+        let opened: unknown;
+        const failing = fsAround((method, args, real) => {
+          const isIt = method === "openSync" ? args[0] === path : args[0] === opened;
+          if (isIt && method === call) throw Object.assign(new Error(message), { code: "EIO" });
+          const answer = real(...args);
+          if (isIt && method === "openSync") opened = answer;
+          return answer;
+        });
+        await expectRefusal(directory, name, failing);
+      }
+    }
+    await new FsWriteCache(directory).load();
   });
 
   test("a missing entry in the middle or at the end", async () => {
