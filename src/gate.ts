@@ -1,7 +1,8 @@
-import type { WriteCache } from "./cache/write-cache.ts";
+import { bytesOf, type WriteCache } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
 import { fault } from "./faults.ts";
 import type { LocalDatabase } from "./local-database.ts";
+import { tooMuchCached } from "./overflow-task.ts";
 import type { Capture } from "./vfs/capture.ts";
 import type { DatabasePolicy, ShimDatabase } from "./vfs/shim-database.ts";
 import { walFrameHeaderSize } from "./wal/wal-format.ts";
@@ -25,6 +26,10 @@ export interface GateOptions {
   readonly fingerprint: () => string | null;
   /** Bytes of WAL that may wait for a cache that fails, before its commits are given up for a resync. */
   readonly walLimit: number;
+  /** Bytes that the cache may hold. */
+  readonly maxCacheSize: number;
+  /** It held more, and a resync was marked. */
+  readonly onTooMuch: () => void;
   readonly onCommit: () => void;
   readonly onFailure: (error: unknown) => void;
   readonly onResync: (reason: string) => void;
@@ -57,12 +62,27 @@ export class RestartGate implements DatabasePolicy {
     if (this.#open) return this.#pass();
     if (capture.broken !== null) return this.#mark(capture.broken);
     if (this.#failing) return this.#giveUpAtLimit();
-    return this.#try(() => this.#drain());
+    return this.#cache(() => this.#drain());
   }
 
   /** The cache fails. Its commits wait in the WAL, as long as that may grow and can. */
   #giveUpAtLimit(): boolean {
     return this.#walExceeds(this.#room === null ? this.#options.walLimit : 0) && this.#mark(CACHE_FAILED);
+  }
+
+  /**
+   * Where the cache holds too much already and nobody does anything about it, the application has not yielded since: it leaves
+   * no time to merge or to upload. So nothing more is cached, and a resync is to carry it.
+   */
+  #cache(drain: () => boolean): boolean {
+    const { cache, drainer, maxCacheSize } = this.#options;
+    const entries = cache.entries();
+    // As OverflowTask has it: a single one may be of any size.
+    const tooMuch = entries.length > 1 && bytesOf(entries) > maxCacheSize;
+    if (!tooMuch || drainer.busy) return this.#try(drain);
+    const marked = this.#mark(tooMuchCached(maxCacheSize));
+    if (marked) this.#options.onTooMuch();
+    return marked;
   }
 
   #try(drain: () => boolean): boolean {
@@ -103,7 +123,7 @@ export class RestartGate implements DatabasePolicy {
     if (this.#failing) return this.#giveUpAtLimit();
     if (!asked && !this.#walExceeds(DRAIN_AT)) return false;
     if (this.#recordsThisWal()) return true;
-    return this.#try(() => drainer.drainNow(null));
+    return this.#cache(() => drainer.drainNow(null));
   }
 
   #recordsThisWal(): boolean {

@@ -85,6 +85,8 @@ export class Replication {
       drainer: this.#drainer,
       fingerprint: () => platform.fingerprint(),
       walLimit: WAL_LIMIT,
+      maxCacheSize: settings.maxCacheSize,
+      onTooMuch: () => overflows.noteMarked(),
       onCommit: () => this.#noteCommit(),
       onFailure: fail,
       onResync: (reason) => this.#soon(() => emit("resync", { reason, phase: "needed" })),
@@ -192,7 +194,7 @@ export class Replication {
       maxCacheSize: settings.maxCacheSize,
       onOverflow: (droppedBytes, reason) => {
         emit("cache-overflow", { droppedBytes });
-        emit("resync", { reason, phase: "needed" });
+        if (reason !== null) emit("resync", { reason, phase: "needed" });
       },
       onFailed: fail,
     });

@@ -1,7 +1,7 @@
 import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import { bytesOf, type PositionRecord, type WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
-import type { OverflowTaskOptions } from "./overflow-task.ts";
+import { type OverflowTaskOptions, tooMuchCached } from "./overflow-task.ts";
 
 /** Merges what the cache holds too much of, and where that does not do, drops it and marks a resync. */
 export async function shrinkCache(options: OverflowTaskOptions): Promise<void> {
@@ -14,17 +14,20 @@ export async function shrinkCache(options: OverflowTaskOptions): Promise<void> {
       onFailed(error);
       return false;
     });
-  while (!drainer.busy && bytes() > maxCacheSize / 2) if (!(await merge())) break;
+  // Under a mark nothing continues what would be merged.
+  const isMarked = () => drainer.record.resync !== undefined;
+  while (!isMarked() && !drainer.busy && bytes() > maxCacheSize / 2) if (!(await merge())) break;
   // Of an application that commits without a pause a drain is always under way.
   while (drainer.busy) await drainer.settled();
   const before = bytes();
   if (before <= maxCacheSize || cache.entries().length < 2) return;
-  const reason = `the write cache held more than ${maxCacheSize} bytes`;
+  const reason = tooMuchCached(maxCacheSize);
+  const marked = isMarked();
   // From here on nothing continues what is dropped, also where that fails.
   drainer.markResync(reason);
   drainer.dropBehind(cache.entries()[0]!.to.txid);
   await drainer.exclusively(() => dropBacklog(cache, drainer.record, reason, onFailed));
-  onOverflow(before - bytes(), reason);
+  onOverflow(before - bytes(), marked ? null : reason);
 }
 
 /**

@@ -268,6 +268,31 @@ describe("outage", () => {
     }
   }
 
+  test("a loop that never yields, whose gates drain, fills the backlog by one entry over the limit and no more", async () => {
+    const { folder, store, replicator, db } = await replicated({ maxCacheSize: 1 << 16 });
+    store.offline = true;
+    const phases: string[] = [];
+    replicator.addEventListener("resync", ({ detail }) => phases.push(detail.phase));
+    let largest = 0;
+    replicator.addEventListener("wal", ({ detail }) => {
+      largest = Math.max(largest, detail.size);
+    });
+    for (let i = 0; i < 30; i++) {
+      db.exec("INSERT INTO t(b) VALUES (hex(randomblob(10000))); PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+    const { pendingBytes } = replicator.status();
+    expect(await next(replicator, "cache-overflow")).toMatchObject({ droppedBytes: expect.any(Number) });
+    expect(replicator.status().pendingSegments).toBeLessThan(2);
+    expect(phases).toEqual(["needed"]);
+    store.offline = false;
+    replicator.wake();
+    await replicator.waitUntilUploaded();
+    expect(pendingBytes).toBeGreaterThan(1 << 16);
+    expect(pendingBytes).toBeLessThanOrEqual((1 << 16) + largest);
+    expect(await restored(folder, store)).toEqual(rows(db));
+    db.close();
+  });
+
   test("an idle day makes no request at all", async () => {
     const { store, replicator, db } = await replicated();
     insert(db, "one");
