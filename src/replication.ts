@@ -95,7 +95,11 @@ export class Replication {
     });
     const { lineage, writer } = record;
     const claim = { version: 1, lineage, writer, created: clock.now() } as const;
-    const tail = new KnownTail({ store, lineage, writer, codecs, clock });
+    const onBare = () => {
+      this.#uploads.forgetClaim();
+      this.#snapshots.lost();
+    };
+    const tail = new KnownTail({ store, lineage, writer, codecs, clock, onBare });
     this.#uploads = new UploadTask({
       context: {
         store,
@@ -136,6 +140,11 @@ export class Replication {
         const done = this.#uploads.waitWithoutRetry(txid, signal);
         this.#loop.wake();
         await done;
+      },
+      requireNoOther: async () => {
+        this.#uploads.lookForOther();
+        await this.#loop.run(this.#uploads);
+        await this.#uploads.claim();
       },
     };
     this.#snapshots = new SnapshotTask({

@@ -1,9 +1,10 @@
 import { GOING_BACK, type PositionRecord, WENT_BACK } from "./cache/write-cache.ts";
+import type { RestorePoint } from "./choose-plan.ts";
 import { checkRestoreOptions, type RestoreOptions } from "./config.ts";
 import { BrokenReplicaError, LocalDatabaseError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
-import type { Position } from "./format/position.ts";
+import { type Position, samePosition } from "./format/position.ts";
 import { KnownTail } from "./known-tail.ts";
 import type { Platform } from "./platform.ts";
 import { findClaim } from "./replica.ts";
@@ -47,7 +48,7 @@ export async function restoreDatabase(
   const { signal } = options;
   if (!overwrite && platform.inspect() === "present")
     return { outcome: { restored: false, reason: "database-exists" }, record };
-  if (record !== null) await uploadBacklog(platform, store, record, signal);
+  if (record !== null) await uploadBacklog(platform, store, record, signal, () => refuseBare(store));
   const claim = await findClaim(store, signal);
   if (claim === null) return { outcome: { restored: false, reason: "no-replica" }, record: null };
   const source = { store, lineage: claim.lineage, codecs: platform.codecs, signal };
@@ -65,7 +66,7 @@ export async function restoreDatabase(
     );
   const { state, target, newest, fetched, saved } = written;
   try {
-    if (point === "latest" && record?.lineage === claim.lineage) requireUploaded(store, state, record);
+    if (record?.lineage === claim.lineage) requireUploaded(context, point, state, record);
     if (integrityCheck !== "none") checkIntegrity(context, target.path, integrityCheck);
     signal?.throwIfAborted();
     // From here on a crash may leave the earlier state beside a record that does not know of it.
@@ -101,15 +102,33 @@ export async function restoreDatabase(
 
 /** The record knows of transactions that the store has lost: to go on without them is for the caller to say. */
 function requireUploaded(
-  { url }: StartContext["store"],
-  { position: { txid } }: RestoredState,
-  { cached }: PositionRecord,
+  { store: { url }, platform }: RestoreContext,
+  point: RestorePoint,
+  { position }: RestoredState,
+  { cached, time }: PositionRecord,
 ): void {
-  if (txid >= cached.txid) return;
+  const asked = point === "latest" || ("timestamp" in point && point.timestamp >= time);
+  const { txid } = position;
+  if (!asked || txid > cached.txid || samePosition(position, cached)) return;
+  const lost =
+    txid < cached.txid
+      ? "the store has lost what is between"
+      : "the store has lost what led there, and another writer went on";
+  const present = platform.inspect() === "present";
   throw new BrokenReplicaError(
-    `${url} ends at transaction ${txid}, and this database was uploaded to ${cached.txid}: the store has lost what is between. ` +
-      `Bring it back there, or go on without it by restore({ txid: ${txid} }) or sluice restore --txid ${txid}.`,
-    { txid: txid + 1 },
+    `${url} ends at transaction ${txid}, and this database was uploaded to ${cached.txid}: ${lost}. Bring it back there, or go ` +
+      `on without it by restore({ txid: ${txid}${present ? ", overwrite: true" : ""} }) or sluice restore --txid ${txid}` +
+      `${present ? " --overwrite" : ""}.`,
+    { txid: Math.min(txid + 1, cached.txid) },
+  );
+}
+
+/** What waits leads on from what only the database that is gone could bring back: behind nothing it would be in the way. */
+function refuseBare({ url }: StartContext["store"]): never {
+  throw new BrokenReplicaError(
+    `${url} holds nothing that what waits in the write cache could be restored on. Bring it back there, or move the folder of ` +
+      "the cache away, which gives that up.",
+    { txid: 0 },
   );
 }
 
@@ -119,11 +138,12 @@ export async function uploadBacklog(
   store: StartContext["store"],
   record: PositionRecord,
   signal?: AbortSignal,
+  onBare = () => {},
 ): Promise<void> {
   const { cache, codecs, clock } = platform;
   const { lineage, writer } = record;
   const claim = { version: 1, lineage, writer, created: clock.now() } as const;
-  const tail = new KnownTail({ store, lineage, writer, codecs, clock });
+  const tail = new KnownTail({ store, lineage, writer, codecs, clock, onBare });
   const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   for (let head = cache.entries()[0]; head !== undefined; head = cache.entries()[0])
     await uploadHead(context, head, signal);

@@ -46,6 +46,11 @@ export class SnapshotTask implements Task {
     this.#wanted = true;
   }
 
+  /** The store has lost the newest, and all before it: one is due as at the beginning. */
+  lost(): void {
+    if (this.#newest) this.#newest = null;
+  }
+
   uploaded({ size }: StoredInfo): void {
     this.#bytesSince += size;
   }
@@ -71,7 +76,7 @@ export class SnapshotTask implements Task {
     this.#wanted = false;
     this.#pursued = wanted;
     const { takeSnapshot, writeMetadata } = await loadUpkeep();
-    const taken = await takeSnapshot(context, signal)
+    const taken = await takeSnapshot(context, !this.#newest, signal)
       .catch((error: unknown) => {
         this.#wanted ||= wanted;
         throw error;

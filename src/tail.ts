@@ -2,7 +2,7 @@ import { readClaim } from "./claim.ts";
 import { isDamage } from "./damage.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
-import { maxLevel, segmentKey, segmentPrefix, snapshotKey, snapshotPrefix } from "./format/keys.ts";
+import { maxLevel, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
 import { type Position, samePosition } from "./format/position.ts";
 import { isGone } from "./look-again.ts";
 import { openStored, parseSegments, parseSnapshots, readStoredId, type SegmentInfo } from "./replica.ts";
@@ -16,6 +16,8 @@ export interface TailContext {
   readonly lineage: string;
   readonly writer: string;
   readonly codecs: Codecs;
+  /** Nothing can be restored from what is there: it has no claim, or no snapshot. */
+  readonly onBare?: () => void;
 }
 
 /**
@@ -28,21 +30,25 @@ export interface TailContext {
  * Throws ReplicaFencedError, StoreError.
  */
 export async function checkTail(
-  { store, lineage, codecs }: Omit<TailContext, "writer">,
+  { store, lineage, codecs, onBare }: Omit<TailContext, "writer">,
   uploaded: Position,
   pending: Position | null,
   signal?: AbortSignal,
 ): Promise<{ readonly holdsEnd: boolean }> {
   const claim = await readClaim(store, signal);
-  if (claim === null) return { holdsEnd: true }; // Nothing there, or nothing yet.
+  if (claim === null) {
+    onBare?.();
+    return { holdsEnd: true }; // Nothing there, or nothing yet.
+  }
   if (claim.lineage !== lineage)
     throw new ReplicaFencedError(
       `${store.url} was claimed by another history at ${new Date(claim.created).toISOString()}. ` +
         "Restore from it, or replicate to another prefix.",
       { writer: claim.writer },
     );
-  const { beyond, last, landed } = await look(store, codecs, uploaded.txid, pending, signal);
+  const { snapshots, beyond, last, landed } = await look(store, codecs, uploaded.txid, pending, signal);
   if (beyond === null) {
+    if (snapshots === 0) onBare?.();
     const known = landed || uploaded.txid === 0;
     return { holdsEnd: known || (last !== null && (await hasId(store, last, uploaded.id, signal))) };
   }
@@ -54,6 +60,8 @@ export async function checkTail(
 }
 
 interface Seen {
+  /** How many do not lead beyond our end. */
+  readonly snapshots: number;
   /** The key of an object that leads beyond our end and cannot be ours. */
   readonly beyond: string | null;
   /** The last segment of level 0 that begins before our end, where one begins not long before. */
@@ -72,9 +80,12 @@ async function look(
   const options = { ...(signal && { signal }) };
   let last: SegmentInfo | null = null;
   let landed = false;
-  const seen = (beyond: string | null): Seen => ({ beyond, last, landed });
-  const snapshots = store.list(snapshotPrefix, { ...options, startAfter: snapshotKey(txid) });
-  for await (const info of parseSnapshots(snapshots)) return seen(info.key);
+  let snapshots = 0;
+  const seen = (beyond: string | null): Seen => ({ snapshots, beyond, last, landed });
+  for await (const info of parseSnapshots(store.list(snapshotPrefix, options))) {
+    if (info.txid > txid) return seen(info.key);
+    snapshots += 1;
+  }
   const before = txid - LOOK_BACK;
   const startAfter = before < 1 ? {} : { startAfter: segmentKey(0, before, before) };
   const segments = store.list(segmentPrefix(0), { ...options, ...startAfter });

@@ -37,6 +37,8 @@ export interface SnapshotContext {
   readonly uploadedPosition: () => Position;
   /** Resolves when the position is uploaded; rejects when an upload fails. */
   readonly uploaded: (txid: number) => Promise<void>;
+  /** The store lost objects: rejects where another went on before them, and claims what is not claimed any more. */
+  readonly requireNoOther: () => Promise<void>;
 }
 
 /** A snapshot that was published. */
@@ -50,14 +52,18 @@ export interface TakenSnapshot {
 }
 
 /**
- * Publishes every page at one position. A connection of its own holds a read transaction while they are read, so writers go
+ * Publishes every page at one position; `first`: the replica has no snapshot yet, as far as is known. A connection of its own holds a read transaction while they are read, so writers go
  * on. Before it is published, it is compared with what the objects in the store add up to: so every snapshot is the proof of
  * all segments since the last one.
  *
  * Throws BrokenReplicaError where they differ; nothing is published then, and a resync is marked.
  */
-export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal): Promise<TakenSnapshot> {
-  const { platform, store, local, capture, drainer, uploaded, onPages } = context;
+export async function takeSnapshot(
+  context: SnapshotContext,
+  first: boolean,
+  signal: AbortSignal,
+): Promise<TakenSnapshot> {
+  const { platform, store, local, capture, drainer, uploaded, requireNoOther, onPages } = context;
   const { codecs, clock, sqlite3 } = platform;
   const pinned = await pinState(local, capture, drainer);
   const { db, pageCount, record } = pinned;
@@ -76,7 +82,11 @@ export async function takeSnapshot(context: SnapshotContext, signal: AbortSignal
         pinned.endRead();
         await uploaded(position.txid);
         pinned.require();
-        await requireEqual(context, record.lineage, { position, pageSize, pageCount, hashes }, signal);
+        const state = { position, pageSize, pageCount, hashes };
+        if (await requireEqual(context, record.lineage, state, first, signal)) return;
+        // The store lost what was there. Whoever went on before that must not be covered.
+        await requireNoOther();
+        pinned.require();
       },
       (pages) => onPages(pages, pageCount),
     );
@@ -116,19 +126,20 @@ function snapshotHeader(
 
 /**
  * What the replica holds up to here is the database. Where its objects cannot be read nothing can be compared, and the
- * snapshot is published all the same: from it on the replica restores again, and without it never would.
+ * snapshot is published all the same: from it on the replica restores again, and without it never would. False then.
  */
 async function requireEqual(
   { platform, store, onAudit, requireResync }: SnapshotContext,
   lineage: string,
   state: AuditedState,
+  first: boolean,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const found = await audit(store, lineage, state, platform.codecs, signal);
-  if (found === null) return;
+  if (found === null) return first;
   const { position } = state;
   onAudit({ ...found, position });
-  if (found.outcome !== "different") return;
+  if (found.outcome !== "different") return found.outcome === "equal";
   const reason = `${found.count} pages of the replica differ from the database: page ${found.pages.join(", ")}`;
   await requireResync(reason);
   throw new BrokenReplicaError(

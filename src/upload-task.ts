@@ -42,6 +42,8 @@ export class UploadTask implements Task {
   #gaveUp = false;
   /** The end of the chain is to be looked at, whether or not anything waits. */
   #look = true;
+  /** So is whether another went on before it. */
+  #lookForOther = false;
   fenced: ReplicaFencedError | null = null;
 
   constructor(options: UploadTaskOptions) {
@@ -74,6 +76,16 @@ export class UploadTask implements Task {
     await ensureClaim(this.#o.context, this.#o.signal);
   }
 
+  /** The claim may be gone: it is made again before anything goes up. */
+  forgetClaim(): void {
+    this.#o.context.claimed = false;
+  }
+
+  /** The next run looks whether another went on before what the store lost: nothing of our own goes up meanwhile. */
+  lookForOther(): void {
+    this.#lookForOther = true;
+  }
+
   /** The end of the chain is looked at before anything else. */
   forgetTail(): void {
     this.#o.context.tail.forget();
@@ -99,6 +111,10 @@ export class UploadTask implements Task {
     const { clock, tail } = context;
     const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
+    if (this.#lookForOther) {
+      await tail.requireNoOther(uploaded(), context.cache.entries()[0]?.to ?? null, signal);
+      this.#lookForOther = false;
+    }
     if (this.#look) {
       const head = context.cache.entries()[0];
       await tail
@@ -139,6 +155,8 @@ export class UploadTask implements Task {
 
   failed(error: unknown): boolean {
     this.failures += 1;
+    // A store that was down may come back without what it had said that it has.
+    this.#o.context.tail.forget();
     this.#impatient.fail(error);
     this.#o.onFailed(error);
     return this.fenced === null;

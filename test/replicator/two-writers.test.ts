@@ -5,10 +5,8 @@ import {
   BrokenReplicaError,
   LocalDatabaseError,
   MemoryStore,
-  type ObjectStore,
   ReplicaFencedError,
   type SqliteReplicator,
-  type SqliteReplicatorConfig,
   StateError,
   UnknownLocalHistoryError,
   verifyReplica,
@@ -18,27 +16,10 @@ import { collect } from "../../src/store/object-store.ts";
 import { native } from "../node/vfs-fixture.ts";
 import { objectsOf } from "../suites/unknown-history.ts";
 import { FaultyStore } from "./faulty-store.ts";
-import { createTable, insert, next, rows, useReplicators } from "./fixture.ts";
+import { createTable, insert, next, rows } from "./fixture.ts";
+import { keysBelow, loseEnd, useWriters } from "./writers-fixture.ts";
 
-const use = useReplicators();
-
-async function started(dbPath: string, store: ObjectStore, config: Partial<SqliteReplicatorConfig> = {}) {
-  const replicator = await use.create(dbPath, store, config);
-  await replicator.start();
-  const db = replicator.openDatabase();
-  createTable(db);
-  return { replicator, db };
-}
-
-async function contents(dbPath: string, store: ObjectStore): Promise<unknown[]> {
-  const replicator = await use.create(dbPath, store);
-  await replicator.start();
-  const db = replicator.openDatabase();
-  const found = rows(db);
-  db.close();
-  await replicator.stop();
-  return found;
-}
+const { use, started, contents, running, goOn } = useWriters();
 
 /** A writer whose replica another one, restored from it, has extended. */
 async function overtaken() {
@@ -56,22 +37,6 @@ async function overtaken() {
 
 /** What a database that stopped has beyond what its store lost: nothing, a commit that waits for upload, another program's. */
 const SINCE = ["nothing", "a commit that waits", "a change without Sluice"] as const;
-
-/** A writer whose last three segments are uploaded. */
-async function running() {
-  const folder = use.folder();
-  const path = join(folder, "a.db");
-  const store = new MemoryStore();
-  const network = new FaultyStore(store);
-  const a = await started(path, network, { stopTimeoutMs: 0 });
-  insert(a.db, "common");
-  await a.replicator.snapshot();
-  for (const text of ["a 1", "a 2", "a 3"]) {
-    insert(a.db, text);
-    await a.replicator.waitUntilUploaded();
-  }
-  return { folder, path, store, network, a };
-}
 
 /** One that stopped, and whose store lost these segments then. */
 async function withoutItsEnd(since: (typeof SINCE)[number]) {
@@ -95,24 +60,6 @@ async function overtakenBeforeItsEnd(since: (typeof SINCE)[number]) {
   const lost = await withoutItsEnd(since);
   await goOn(lost);
   return lost;
-}
-
-async function loseEnd(store: ObjectStore): Promise<void> {
-  await store.delete((await keysBelow(store, "wal/0/")).slice(-3));
-}
-
-/** Another writer, restored from what the store holds. */
-async function goOn({ folder, store }: { folder: string; store: ObjectStore }): Promise<void> {
-  const b = await started(join(folder, "b.db"), store);
-  insert(b.db, "by b");
-  b.db.close();
-  await b.replicator.stop();
-}
-
-async function keysBelow(store: ObjectStore, prefix: string): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const { key } of store.list(prefix)) keys.push(key);
-  return keys;
 }
 
 describe("two writers on one replica", () => {
