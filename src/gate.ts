@@ -1,8 +1,7 @@
-import { bytesOf, type WriteCache } from "./cache/write-cache.ts";
+import type { WriteCache } from "./cache/write-cache.ts";
 import type { Drainer } from "./drainer.ts";
 import { fault } from "./faults.ts";
 import type { LocalDatabase } from "./local-database.ts";
-import { tooMuchCached } from "./overflow-task.ts";
 import type { Capture } from "./vfs/capture.ts";
 import type { DatabasePolicy, ShimDatabase } from "./vfs/shim-database.ts";
 import { walFrameHeaderSize } from "./wal/wal-format.ts";
@@ -26,10 +25,8 @@ export interface GateOptions {
   readonly fingerprint: () => string | null;
   /** Bytes of WAL that may wait for a cache that fails, before its commits are given up for a resync. */
   readonly walLimit: number;
-  /** Bytes that the cache may hold. */
-  readonly maxCacheSize: number;
-  /** It held more, and a resync was marked. */
-  readonly onTooMuch: () => void;
+  /** See OverflowTask. */
+  readonly tooMuch: () => string | null;
   readonly onCommit: () => void;
   readonly onFailure: (error: unknown) => void;
   readonly onResync: (reason: string) => void;
@@ -75,14 +72,9 @@ export class RestartGate implements DatabasePolicy {
    * no time to merge or to upload. So nothing more is cached, and a resync is to carry it.
    */
   #cache(drain: () => boolean): boolean {
-    const { cache, drainer, maxCacheSize } = this.#options;
-    const entries = cache.entries();
-    // As OverflowTask has it: a single one may be of any size.
-    const tooMuch = entries.length > 1 && bytesOf(entries) > maxCacheSize;
-    if (!tooMuch || drainer.busy) return this.#try(drain);
-    const marked = this.#mark(tooMuchCached(maxCacheSize));
-    if (marked) this.#options.onTooMuch();
-    return marked;
+    const { drainer, tooMuch } = this.#options;
+    const reason = drainer.busy ? null : tooMuch();
+    return reason === null ? this.#try(drain) : this.#mark(reason);
   }
 
   #try(drain: () => boolean): boolean {

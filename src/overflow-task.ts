@@ -32,17 +32,22 @@ export class OverflowTask implements Task {
     this.#o = options;
   }
 
-  /** A gate has marked the resync already, where it could not wait. The backlog is still to be dropped. */
-  noteMarked(): void {
-    this.#marked = true;
+  /** For a gate that cannot wait: why it is to mark a resync, upon which the backlog is dropped; null where it may drain. */
+  tooMuch(): string | null {
+    this.#marked = this.#isOver;
+    return this.#marked ? tooMuchCached(this.#o.maxCacheSize) : null;
+  }
+
+  /** A resync's own segment may be larger than the cache: it is the database, and it has to go up whole. */
+  get #isOver(): boolean {
+    const entries = this.#o.platform.cache.entries();
+    return entries.length > 1 && bytesOf(entries) > this.#o.maxCacheSize;
   }
 
   due(): number | null {
-    const { platform, drainer, maxCacheSize } = this.#o;
-    // A resync's own segment may be larger than the cache: it is the database, and it has to go up whole.
-    const small = platform.cache.entries().length < 2 || bytesOf(platform.cache.entries()) <= maxCacheSize;
-    const pending = drainer.record.resync === undefined || this.#marked;
-    return small || !pending ? null : platform.clock.now();
+    const { platform, drainer } = this.#o;
+    const pending = this.#marked || drainer.record.resync === undefined;
+    return pending && this.#isOver ? platform.clock.now() : null;
   }
 
   async run(): Promise<void> {
