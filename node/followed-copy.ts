@@ -75,7 +75,10 @@ export class FollowedCopyFile implements FollowedCopy {
 
   open(): CopyState | null {
     const stat = this.#local(() => fs.statSync(this.path, { throwIfNoEntry: false }));
-    if (stat === undefined || stat.size === 0 || (stat.isFile() && beginsWithZeros(this.path))) return null;
+    if (stat === undefined) return null;
+    // Before its size, which is 0 for a pipe, a socket, a device: a copy would take its place.
+    if (!stat.isFile()) throw new LocalDatabaseError(this.path, "is not a file");
+    if (stat.size === 0 || beginsWithZeros(this.path)) return null;
     const record = readRecord(this.#recordPath);
     if (record === null)
       throw new FollowError(

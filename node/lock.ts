@@ -42,8 +42,12 @@ export interface LockOptions {
 export function acquireDatabaseLock(path: string, options: LockOptions = {}): DatabaseLock {
   let fd: number;
   try {
+    // To open a pipe or a device may do something; they have size 0, and a restore would take their place.
+    if (fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+      throw new LocalDatabaseError(path, "is not a file");
     fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644);
   } catch (error) {
+    if (error instanceof LocalDatabaseError) throw error;
     throw new LocalDatabaseError(
       path,
       `cannot be opened for writing (${(error as NodeJS.ErrnoException).code})`,

@@ -228,6 +228,13 @@ describe("ls", () => {
     expect(stdout).toContain("8 states");
   });
 
+  test("a disk that takes no output is a failure; a reader that has seen enough is none", async () => {
+    const { url } = replica();
+    const shell = (rest: string) => sluice.shell(["ls", url, "--json"], rest);
+    expect(await shell("> /dev/full")).toMatchObject({ code: 1, stderr: expect.stringContaining("ENOSPC") });
+    expect(await shell("| true")).toMatchObject({ code: 0, stderr: "" });
+  });
+
   test("no replica", async () => {
     const { code, document } = await sluice.json(["ls", nowhere()]);
     const nothing = { snapshots: [], segments: [], restorable: [], size: 0 };

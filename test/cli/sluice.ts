@@ -26,6 +26,11 @@ export function useSluice() {
     run(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ran> {
       return run([join(folder, "dist/cli.js"), ...args], environment);
     },
+    /** With what a shell has behind it: a redirection, a pipe. */
+    shell(args: readonly string[], rest: string): Promise<Ran> {
+      const words = [process.execPath, join(folder, "dist/cli.js"), ...args].map((word) => `'${word}'`);
+      return run(["-o", "pipefail", "-c", `${words.join(" ")} ${rest}`], {}, "bash");
+    },
     /** A command that goes on until it is stopped, by who started it. */
     start(args: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
       return spawn(process.execPath, [join(folder, "dist/cli.js"), ...args], {
@@ -48,10 +53,14 @@ export function useSluice() {
   };
 }
 
-function run(args: readonly string[], environment: NodeJS.ProcessEnv): Promise<Ran> {
+function run(
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  program = process.execPath,
+): Promise<Ran> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, ...environment };
-    const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(program, args, { env, stdio: ["ignore", "pipe", "pipe"] });
     let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (data) => {
       stdout += data;

@@ -11,6 +11,7 @@ import {
   LocalDatabaseError,
   MemoryStore,
   openStore,
+  ReplicaFollower,
   SqliteReplicator,
   type SqliteReplicatorConfig,
   StateError,
@@ -200,6 +201,26 @@ describe("paths", () => {
     await expectRefused(join(folder, "app.db"), folder);
     await expectRefused(join(folder, "missing/app.db"), folder);
     await expectRefused(join(folder, "file/app.db"), folder);
+  });
+
+  test("nor is a pipe or a device, whose size is 0: nothing is put in its place", async () => {
+    const folder = temporaryFolder();
+    const replica = `file://${folder}/replica`;
+    const writer = await createQuietly({ dbPath: join(folder, "app.db"), replica });
+    await writer.start();
+    await writer.snapshot();
+    await writer.stop();
+    const pipe = join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+
+    const restored = createQuietly({ dbPath: pipe, replica }).then((it) =>
+      it.restore({ overwrite: true }).finally(() => it.stop()),
+    );
+    await expect(restored).rejects.toBeInstanceOf(LocalDatabaseError);
+    const follower = await ReplicaFollower.create({ dbPath: pipe, replica });
+    await expect(follower.start()).rejects.toBeInstanceOf(LocalDatabaseError);
+    await follower.stop();
+    expect(fs.lstatSync(pipe).isFIFO()).toBe(true);
   });
 
   test("a database cut in the middle is refused", async () => {
