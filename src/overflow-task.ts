@@ -14,6 +14,12 @@ export interface OverflowTaskOptions {
   readonly onFailed: (error: unknown) => void;
 }
 
+/**
+ * A loop that never yields lets nothing be merged, which mostly makes the backlog far smaller, and is so much faster than a resync:
+ * it may fill the cache this many times.
+ */
+const UNMERGED = 4;
+
 /** Why a resync is needed then. */
 export function tooMuchCached(maxCacheSize: number): string {
   return `the write cache held more than ${maxCacheSize} bytes`;
@@ -34,20 +40,20 @@ export class OverflowTask implements Task {
 
   /** For a gate that cannot wait: why it is to mark a resync, upon which the backlog is dropped; null where it may drain. */
   tooMuch(): string | null {
-    this.#marked = this.#isOver;
+    this.#marked = this.#isOver(UNMERGED);
     return this.#marked ? tooMuchCached(this.#o.maxCacheSize) : null;
   }
 
   /** A resync's own segment may be larger than the cache: it is the database, and it has to go up whole. */
-  get #isOver(): boolean {
+  #isOver(times = 1): boolean {
     const entries = this.#o.platform.cache.entries();
-    return entries.length > 1 && bytesOf(entries) > this.#o.maxCacheSize;
+    return entries.length > 1 && bytesOf(entries) > this.#o.maxCacheSize * times;
   }
 
   due(): number | null {
     const { platform, drainer } = this.#o;
     const pending = this.#marked || drainer.record.resync === undefined;
-    return pending && this.#isOver ? platform.clock.now() : null;
+    return pending && this.#isOver() ? platform.clock.now() : null;
   }
 
   async run(): Promise<void> {

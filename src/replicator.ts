@@ -9,12 +9,11 @@ import {
 } from "./config.ts";
 import { StateError } from "./errors.ts";
 import { type AuditEvent, type ReplicatorEvents, TypedEventTarget } from "./events.ts";
-import { loadRestore } from "./load.ts";
+import { loadRestore, loadUpkeep } from "./load.ts";
 import { mendRecord } from "./mend-record.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
 import type { RestoreOutcome } from "./restore-database.ts";
-import { start } from "./start.ts";
 import { type ReplicationStatus, statusLine } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import type { PatientStore } from "./store/patient-store.ts";
@@ -99,6 +98,7 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
     try {
       this.#record = await mendRecord(this.#platform.cache, this.#record);
       const restoreOptions = { ...options, ...(signal && { signal }) };
+      const { start } = await loadUpkeep();
       const started = await start(
         { ...this.#context(), autoRestore, onUnknownLocal, restoreOptions },
         this.#record,

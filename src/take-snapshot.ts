@@ -37,7 +37,7 @@ export interface SnapshotContext {
   readonly uploadedPosition: () => Position;
   /** Resolves when the position is uploaded; rejects when an upload fails. */
   readonly uploaded: (txid: number) => Promise<void>;
-  /** The store lost objects: rejects where another went on before them, and claims what is not claimed any more. */
+  /** The store lost objects: rejects where another went on instead of them, and claims what is not claimed any more. */
   readonly requireNoOther: () => Promise<void>;
 }
 
@@ -52,9 +52,9 @@ export interface TakenSnapshot {
 }
 
 /**
- * Publishes every page at one position; `first`: the replica has no snapshot yet, as far as is known. A connection of its own holds a read transaction while they are read, so writers go
+ * Publishes every page at one position. A connection of its own holds a read transaction while they are read, so writers go
  * on. Before it is published, it is compared with what the objects in the store add up to: so every snapshot is the proof of
- * all segments since the last one.
+ * all segments since the last one. `first`: the replica has no snapshot yet, as far as is known.
  *
  * Throws BrokenReplicaError where they differ; nothing is published then, and a resync is marked.
  */
