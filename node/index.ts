@@ -71,6 +71,7 @@ export class SqliteReplicator extends Replicator {
     if (!existsSync(dirname(dbPath))) throw new LocalDatabaseError(dbPath, "its folder does not exist");
     const codecs = await loadCodecs();
     const sqlite3 = given ?? (await sharedModule());
+    await NodePlatform.whenFree(dbPath);
     const platform = new NodePlatform(sqlite3, codecs, dbPath, cacheDir, unsafeNoLock);
     try {
       const { position } = await platform.cache.load();

@@ -25,6 +25,25 @@ export class NodePlatform implements Platform {
   readonly #madeEmpty: boolean;
   readonly #cacheLock: { release(): void };
   readonly #lockOptions: { readonly unsafeNoLock: boolean };
+  /** Whether the application has connections open, of a replicator that is stopped. */
+  #connected: (() => boolean) | null = null;
+  #free!: () => void;
+  readonly #released = new Promise<void>((resolve) => {
+    this.#free = resolve;
+  });
+
+  /**
+   * Waits for a replicator of this process that is letting go of the database: its last connection was closed just now.
+   * @throws DatabaseInUseError one that is not.
+   */
+  static async whenFree(dbPath: string): Promise<void> {
+    const holder = replicated.get(dbPath);
+    if (holder === undefined) return;
+    if (holder.#connected?.())
+      throw new DatabaseInUseError(dbPath, "connections of this process, open since before stop()");
+    if (holder.#connected === null) throw inUseHere(dbPath);
+    await holder.#released;
+  }
 
   /** Takes the locks. Throws DatabaseInUseError, LockUnavailableError, LocalDatabaseError, CacheError. */
   constructor(
@@ -35,7 +54,7 @@ export class NodePlatform implements Platform {
     unsafeNoLock: boolean,
   ) {
     this.#lockOptions = { unsafeNoLock };
-    if (replicated.has(dbPath)) throw new DatabaseInUseError(dbPath, "a replicator of this process");
+    if (replicated.has(dbPath)) throw inUseHere(dbPath);
     this.baseVfs = installNodeVfs(sqlite3, this.#lockOptions);
     this.#cacheLock = lockCache(cacheDir, this.#lockOptions);
     this.#madeEmpty = !fs.existsSync(dbPath);
@@ -46,7 +65,7 @@ export class NodePlatform implements Platform {
       throw error;
     }
     this.cache = new FsWriteCache(cacheDir);
-    replicated.add(dbPath);
+    replicated.set(dbPath, this);
   }
 
   inspect(): LocalFile {
@@ -92,18 +111,30 @@ export class NodePlatform implements Platform {
     return syncBeside(path);
   }
 
+  outlived(connected: () => boolean): void {
+    this.#connected = connected;
+  }
+
   async release(): Promise<void> {
-    await this.cache.close();
-    if (this.#madeEmpty && fs.statSync(this.dbPath, { throwIfNoEntry: false })?.size === 0)
-      fs.unlinkSync(this.dbPath);
-    this.#lock.release();
-    this.#cacheLock.release();
-    replicated.delete(this.dbPath);
+    try {
+      await this.cache.close();
+      if (this.#madeEmpty && fs.statSync(this.dbPath, { throwIfNoEntry: false })?.size === 0)
+        fs.unlinkSync(this.dbPath);
+      this.#lock.release();
+      this.#cacheLock.release();
+      replicated.delete(this.dbPath);
+    } finally {
+      this.#free();
+    }
   }
 }
 
 /** What the replicators of this process have: among themselves they share the database's lock. */
-const replicated = new Set<string>();
+const replicated = new Map<string, NodePlatform>();
+
+function inUseHere(dbPath: string): DatabaseInUseError {
+  return new DatabaseInUseError(dbPath, "a replicator of this process");
+}
 
 function lockCache(directory: string, options: { unsafeNoLock: boolean }): { release(): void } {
   try {

@@ -37,6 +37,8 @@ export interface Platform {
   isFull?(): boolean;
   /** Most of a sync of a file of the base VFS, beside the calling thread. What fails shows at the sync itself. */
   syncBeside?(path: string): Promise<void>;
+  /** Replication has ended, but not the application's connections: `release` comes soon after the last one is closed. */
+  outlived?(connected: () => boolean): void;
   /** Gives up the locks. The last call. */
   release(): Promise<void>;
 }

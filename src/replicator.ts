@@ -243,7 +243,9 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
       this.#shim.unwatch(database);
       await this.#platform.release();
     };
-    if (!this.#shim.inUse(database)) return release();
+    const connected = () => this.#shim.inUse(database);
+    if (!connected()) return release();
+    this.#platform.outlived?.(connected);
     database.onIdle = () => this.#platform.clock.after(0, true, () => void release());
   }
 

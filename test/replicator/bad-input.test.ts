@@ -340,6 +340,23 @@ describe("one writer", () => {
     });
   });
 
+  test("connections that outlive stop() keep it, are named, and let go of it when they are closed", async () => {
+    const dbPath = join(temporaryFolder(), "app.db");
+    const create = () => createQuietly({ dbPath, replica: new MemoryStore() });
+    const first = await create();
+    await first.start();
+    const db = first.openDatabase();
+    await first.stop();
+    await expect(create()).rejects.toMatchObject({
+      constructor: DatabaseInUseError,
+      holder: expect.stringContaining("connections of this process"),
+    });
+    db.close();
+    const next = await create(); // at once
+    await expect(create()).rejects.toMatchObject({ holder: expect.stringContaining("a replicator") });
+    await next.stop();
+  });
+
   test("so is one with another cacheDir, and through a symbolic link", async () => {
     const folder = temporaryFolder();
     await started(folder);
