@@ -5,14 +5,14 @@ import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import {
   type CommonConfig,
   checkBoolean,
-  checkObject,
   checkSettings,
   checkString,
   commonFields,
   refuseUnknown,
   type WaitOptions,
 } from "../src/config.ts";
-import { ConfigError, LocalDatabaseError } from "../src/errors.ts";
+import { LocalDatabaseError } from "../src/errors.ts";
+import { checkModule } from "../src/given-module.ts";
 import { Replicator } from "../src/replicator.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
@@ -64,9 +64,7 @@ export class SqliteReplicator extends Replicator {
     const cacheDir =
       config.cacheDir === undefined ? `${dbPath}-sluice` : checkString("cacheDir", config.cacheDir);
     const unsafeNoLock = checkBoolean("unsafeNoLock", config.unsafeNoLock, false);
-    const given = checkObject("sqlite3", config.sqlite3);
-    if (given !== undefined && typeof given.oo1?.DB !== "function")
-      throw new ConfigError("sqlite3", "must be what sqlite-wasm's init function resolves to");
+    const given = checkModule(config.sqlite3);
     const store = await openStore(config);
     if (!existsSync(dirname(dbPath))) throw new LocalDatabaseError(dbPath, "its folder does not exist");
     const codecs = await loadCodecs();

@@ -10,6 +10,7 @@ import {
 } from "../src/config.ts";
 import { ConfigError } from "../src/errors.ts";
 import type { Codecs } from "../src/format/codecs.ts";
+import { checkModule } from "../src/given-module.ts";
 import type { Platform } from "../src/platform.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields } from "../src/store/replica-location.ts";
@@ -85,7 +86,7 @@ function checkPlace(
   dbPath: string,
   signal: AbortSignal | undefined,
 ): { openPool: () => Promise<UsedPool>; cacheName: string } {
-  const sqlite3 = checkObject("sqlite3", config.sqlite3);
+  const sqlite3 = checkModule(config.sqlite3);
   if (sqlite3 !== undefined && typeof sqlite3.installOpfsSAHPoolVfs !== "function")
     throw new ConfigError("sqlite3", "must be what sqlite-wasm's init function resolves to, in a worker");
   const pool = checkObject("pool", config.pool);

@@ -120,6 +120,7 @@ describe("configuration", () => {
     ["signal", { signal: {} }],
     ["logger", { logger: "console" }],
     ["sqlite3", { sqlite3: {} }],
+    ["sqlite3", { sqlite3: { oo1: { DB: class {} }, wasm: {}, version: { libVersion: "3.50.4" } } }], // as that one is
   ])("%s: %j is refused by name", async (field, wrong) => {
     const config = { ...good, ...wrong } as unknown as SqliteReplicatorConfig;
     await expect(SqliteReplicator.create(config)).rejects.toMatchObject({ constructor: ConfigError, field });
