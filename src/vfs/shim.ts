@@ -260,8 +260,17 @@ export class ShimVfs {
     return code;
   };
 
-  readonly #xDeviceCharacteristics = (pointer: Pointer): number =>
-    this.#file(pointer).base.xDeviceCharacteristics(pointer) | SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+  /**
+   * What the base says, and of the frames of a transaction none is written twice to fill a sector. Not before capture: as long
+   * as the database may have a rollback journal, as in its change to WAL mode, that has to be one of the base's sectors. SQLite
+   * does not take a shorter one for a journal, so who opens the database without us would leave it there, to be rolled back
+   * over whatever was committed since.
+   */
+  readonly #xDeviceCharacteristics = (pointer: Pointer): number => {
+    const { database, base } = this.#file(pointer);
+    const psow = database.capture === null ? 0 : SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+    return base.xDeviceCharacteristics(pointer) | psow;
+  };
 
   readonly #xShmMap = (
     pointer: Pointer,

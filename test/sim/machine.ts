@@ -21,6 +21,8 @@ import { Crash, Life, type World } from "./world.ts";
 
 const MOST_CONNECTIONS = 3;
 const MOST_FAILED_STARTS = 20;
+/** synchronous=FULL, SQLite's default: what another program uses. */
+const FULL = 2;
 /** Milliseconds from the end of a process to the next; longer than what it began can take in the queue. */
 const DOWN_MS = 100;
 
@@ -128,14 +130,7 @@ export class Machine {
     const db = new sqlite3.oo1.DB({ filename: this.dbPath, flags: "c", vfs: SIM_VFS });
     db.exec(`PRAGMA page_size=${scenario.pageSize}; PRAGMA auto_vacuum=${random.below(3)}`);
     createSchema(db);
-    for (let i = random.below(10); i > 0; i--)
-      randomStep({
-        sqlite3: instance.sqlite3,
-        db,
-        random,
-        pageSize: scenario.pageSize,
-        scale: scenario.scale,
-      });
+    for (let i = random.below(10); i > 0; i--) this.#change(db, FULL);
     db.close();
     this.life.dead = true;
   }
@@ -169,7 +164,7 @@ export class Machine {
 
   /** Another program uses the database while nobody replicates it: with SQLite alone, and everything on the medium. */
   #meddle(): void {
-    const { world, watch, instance, scenario, dbPath } = this;
+    const { world, watch, instance, dbPath } = this;
     const { random } = world;
     if (this.disk.find(dbPath) === undefined || this.disk.full) return;
     world.note(`${this.name} is changed by another program`);
@@ -178,12 +173,10 @@ export class Machine {
     watch.left();
     watch.allow(recoverableStates(this.disk, dbPath, this.hash64));
     const db = new sqlite3.oo1.DB({ filename: dbPath, flags: "w", vfs: SIM_VFS });
-    db.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=FULL");
+    db.exec("PRAGMA locking_mode=EXCLUSIVE");
     watch.started(readState(this, db), this.#powerLost);
     this.#powerLost = false;
-    const { pageSize, scale } = scenario;
-    for (let i = random.below(4); i > 0; i--)
-      randomStep({ sqlite3: instance.sqlite3, db, random, pageSize, scale });
+    for (let i = random.below(4); i > 0; i--) this.#change(db, FULL);
     if (!instance.sqlite3.capi.sqlite3_get_autocommit(db.pointer!)) db.exec("ROLLBACK");
     const isReplicated = db.selectValue("PRAGMA journal_mode") === "wal";
     watch.changed(isReplicated ? readState(this, db) : null);
@@ -455,29 +448,26 @@ export class Machine {
   }
 
   #randomStep(at: number): void {
-    const { world, scenario } = this;
-    const { sqlite3 } = this.instance;
-    const db = this.#connections[at]!;
-    const what = randomStep({
-      sqlite3,
-      db,
-      random: world.random,
-      pageSize: scenario.pageSize,
-      scale: scenario.scale,
-    });
-    world.note(`${this.name} ${at} ${what}`);
-    if (what === "synchronous" && scenario.synchronous !== null) this.#setSynchronous(db);
+    const what = this.#change(this.#connections[at]!, this.scenario.synchronous);
+    this.world.note(`${this.name} ${at} ${what}`);
+  }
+
+  /** `synchronous` stays as it is; null: it may become anything. */
+  #change(db: Database, synchronous: Scenario["synchronous"]): string {
+    const { world, instance, scenario } = this;
+    const { sqlite3 } = instance;
+    const { pageSize, scale } = scenario;
+    const what = randomStep({ sqlite3, db, random: world.random, pageSize, scale });
+    if (what === "synchronous" && synchronous !== null) db.exec(`PRAGMA synchronous=${synchronous}`);
+    return what;
   }
 
   #connect(): void {
     const db = this.replicator!.openDatabase();
     this.#connections.push(db);
-    if (this.scenario.synchronous !== null) this.#setSynchronous(db);
+    const { synchronous } = this.scenario;
+    if (synchronous !== null) db.exec(`PRAGMA synchronous=${synchronous}`);
     if (db.selectValue("SELECT count(*) FROM sqlite_schema") === 0) createSchema(db);
-  }
-
-  #setSynchronous(db: Database): void {
-    db.exec(`PRAGMA synchronous=${this.scenario.synchronous}`);
   }
 
   #replication(replicator: Replicator): void {

@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync } from "node:fs";
+import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
 import { native } from "../node/vfs-fixture.ts";
@@ -74,5 +74,33 @@ describe("other databases through the shim", () => {
       "PRAGMA temp_store=FILE; CREATE TEMP TABLE x AS SELECT randomblob(3000000) AS v; DROP TABLE x",
     );
     expect(w.capture.captured.txid).toBe(0);
+  });
+});
+
+const POWERSAFE_OVERWRITE = 0x1000;
+
+describe("a base that does not say that writes leave alone what is beside them", () => {
+  const over = (w: Watched) => w.call(w.file(w.connect("psow=0"), "main"), "xDeviceCharacteristics");
+
+  test("gets no frame twice while commits are captured", async () => {
+    const w = await Watched.open("CREATE TABLE t(v)");
+    expect(over(w) & POWERSAFE_OVERWRITE).toBe(POWERSAFE_OVERWRITE);
+  });
+
+  test("finds the journal of a change from before capture, which it takes for none if it is shorter than its sectors", async () => {
+    const w = await Watched.open("CREATE TABLE t(v)");
+    w.database.capture = null;
+    expect(over(w) & POWERSAFE_OVERWRITE).toBe(0);
+    w.database.capture = w.capture;
+    const path = join(dirname(w.database.path), "small.db");
+    const small = w.shim.watch(path);
+    small.admitting = true;
+    const filename = `file:${path}?psow=0`;
+    const db = new w.sqlite3.oo1.DB({ filename, flags: "c", vfs: w.shim.name });
+    db.exec("PRAGMA page_size=512; CREATE TABLE t(v); BEGIN; INSERT INTO t VALUES(1)");
+    expect(readFileSync(`${path}-journal`).readUInt32BE(20)).toBe(4096);
+    db.exec("COMMIT");
+    db.close();
+    w.shim.unwatch(small);
   });
 });
