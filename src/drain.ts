@@ -75,17 +75,18 @@ export function* drain(context: DrainContext, span: CaptureSpan, fingerprint: st
     const level = stored ? null : zstdLevel;
     const encoder = new ObjectEncoder(segmentHeader(context, span), context.codecs, level);
     append.write(encoder.start());
-    yield* writePages(context, pages, wal, encoder, append);
+    const stated = yield* writePages(context, pages, wal, encoder, append);
+    const pageCount = Math.min(span.to.pageCount, stated ?? context.record.pageCount);
     const { chunk, id, size } = encoder.finish();
     append.write(chunk);
     yield append.syncBeside;
     const to = { txid: span.to.txid, id };
-    const record = nextRecord(context.record, span, to, fingerprint);
+    const record = nextRecord(context.record, span, to, pageCount, fingerprint);
     fault("drain:before-commit");
     const entry = { from: context.record.cached, to, size, time: span.firstTime };
     append.commit(entry, record);
     fault("drain:after-commit");
-    context.capture.confirm(span);
+    context.capture.confirm(span, pageCount);
     return { entry, record, stored };
   } catch (error) {
     context.capture.giveBack(span);
@@ -115,12 +116,13 @@ function nextRecord(
   last: PositionRecord,
   span: CaptureSpan,
   cached: CacheEntry["to"],
+  pageCount: number,
   fingerprint: string | null,
 ): PositionRecord {
   return {
     ...last,
     cached,
-    pageCount: span.to.pageCount,
+    pageCount,
     pageSize: span.to.pageSize,
     time: span.to.time,
     wal: span.to.wal,
@@ -130,7 +132,8 @@ function nextRecord(
 
 /**
  * Reads and encodes part by part, so that memory holds one however large the transaction is. A part is one block where
- * the event loop is to have its turn in between, and else more, whose frames are neighbours more often.
+ * the event loop is to have its turn in between, and else more, whose frames are neighbours more often. Returns how many pages
+ * page 1 says that there are; null where it is not among them, and so says what it said before.
  */
 function* writePages(
   context: DrainContext,
@@ -138,8 +141,9 @@ function* writePages(
   wal: WalHeader,
   encoder: ObjectEncoder,
   append: CacheAppend,
-): Steps<void> {
+): Steps<number | null> {
   const { pageSize } = wal;
+  let stated: number | null = null;
   const atOnce = context.storeUpTo === null ? pagesPerBlock(pageSize) : GATE_READS / pageSize;
   const part = new Uint8Array(Math.min(atOnce, pgnos.length) * pageSize);
   for (let begin = 0; begin < pgnos.length; begin += atOnce) {
@@ -147,11 +151,20 @@ function* writePages(
     readPages(context, wal, pgnos.subarray(begin, end), frames.subarray(begin, end), part);
     for (let i = begin; i < end; i++) {
       const at = (i - begin) * pageSize;
-      const chunk = encoder.page(pgnos[i]!, part.subarray(at, at + pageSize));
+      const page = part.subarray(at, at + pageSize);
+      if (pgnos[i] === 1) stated = statedPageCount(page);
+      const chunk = encoder.page(pgnos[i]!, page);
       if (chunk !== undefined) append.write(chunk);
     }
     yield undefined;
   }
+  return stated;
+}
+
+/** As SQLite reads page 1 (fileformat2.html §1.3.8): null where what changed it last did not keep the count. */
+function statedPageCount(page: Uint8Array): number | null {
+  const view = new DataView(page.buffer, page.byteOffset);
+  return view.getUint32(24) === view.getUint32(92) ? view.getUint32(28) || null : null;
 }
 
 function readPages(

@@ -192,7 +192,9 @@ function captureFrom(
   record: PositionRecord,
   wal: PositionRecord["wal"],
 ): Capture {
-  const { pageCount, pageSize, time } = record;
+  const { pageSize, time } = record;
+  // Of what was restored, the record has the count of an object.
+  const pageCount = Math.min(record.pageCount, local.pageCount());
   const capture = new Capture(
     { txid: record.cached.txid, wal, pageCount, pageSize, time },
     () => platform.clock.now(),

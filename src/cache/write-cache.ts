@@ -149,7 +149,7 @@ export interface PositionRecord {
   readonly writer: string;
   /** The last cached position. */
   readonly cached: Position;
-  /** Database size in pages at `cached`. */
+  /** Database size in pages at `cached`, as SQLite counts them: never more than the WAL does. */
   readonly pageCount: number;
   /** Bytes. */
   readonly pageSize: number;

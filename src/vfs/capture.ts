@@ -183,10 +183,14 @@ export class Capture {
     return span;
   }
 
-  /** The span is durable in the cache. */
-  confirm(span: CaptureSpan): void {
+  /**
+   * The span is durable in the cache. `pageCount`: how many pages SQLite counts there, which may be fewer than the WAL does, where
+   * the last ones were allocated and given back in one transaction. A snapshot has no more of them, so what comes next is to.
+   */
+  confirm(span: CaptureSpan, pageCount: number): void {
     assert(span.from === this.#cached, "spans are confirmed in order");
     this.#cached = span.to;
+    this.#minPageCount = Math.min(this.#minPageCount, pageCount);
   }
 
   /** A durable mark asks for a resync: the WAL need not be held back any more. */

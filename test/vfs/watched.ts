@@ -189,7 +189,7 @@ export class Watched {
     pgnos.forEach((pgno, slot) => {
       if (frames[slot] === 0) this.replica.set(pgno, this.#mainPage(pgno));
     });
-    this.capture.confirm(span);
+    this.capture.confirm(span, span.to.pageCount);
     return [...pgnos];
   }
 
