@@ -50,6 +50,8 @@ export class StagedCache implements WriteCache {
   #queuedSerial = 0;
   #appending = false;
   #moving: Promise<void> | null = null;
+  #acking: Promise<void> | null = null;
+  #dropping: Promise<void> | null = null;
   /** When what the queue did not take is offered again. */
   #retry: { cancel(): void } | null = null;
 
@@ -183,20 +185,28 @@ export class StagedCache implements WriteCache {
     const head = this.#find(entry);
     assert(head === this.#entries[0], "only the head is acknowledged");
     await this.#queued(head);
-    await this.#o.queue.ack(head);
+    // What is dropped must not become the head, and be sent, before it is gone.
+    await this.#dropping?.catch(() => undefined);
+    this.#acking = this.#o.queue.ack(head).finally(() => {
+      this.#acking = null;
+    });
+    await this.#acking;
     this.#entries = this.#entries.filter((each) => each !== head);
   }
 
   async dropBacklog(): Promise<void> {
     const reason = this.#position?.resync;
     assert(reason !== undefined, "the backlog is dropped only after the mark for resync");
+    while (this.#moving !== null || this.#acking !== null)
+      await Promise.allSettled([this.#moving, this.#acking]);
     if (this.#entries.length < 2) return;
-    while (this.#moving !== null) await this.#moving.catch(() => undefined);
     // Nothing is moved meanwhile.
-    this.#moving = this.#drop(reason).finally(() => {
+    this.#dropping = this.#drop(reason).finally(() => {
       this.#moving = null;
+      this.#dropping = null;
     });
-    await this.#moving;
+    this.#moving = this.#dropping;
+    await this.#dropping;
   }
 
   async #drop(reason: string): Promise<void> {

@@ -247,6 +247,25 @@ describe("a queue that fails", () => {
   });
 });
 
+test("the head that leaves before the queue has answered a drop does not make what was dropped the head", async () => {
+  const world = new World();
+  const { cache } = await loaded(world);
+  for (let txid = 0; txid < 3; txid++) await append(cache, txid, txid + 1);
+  cache.markResync("full");
+  const { queue } = world;
+  const drop = queue.dropBacklog.bind(queue);
+  let acked: Promise<void> | undefined;
+  queue.dropBacklog = async () => {
+    await drop();
+    acked = cache.ack(entryOf(0, 1));
+    for (let turns = 0; turns < 5; turns++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  await cache.dropBacklog();
+  await acked;
+  expect(cache.entries()).toEqual([]);
+  expect(queue.entries()).toEqual([]);
+});
+
 describe("a full disk", () => {
   test("is told; the mark still goes in; with room it goes on", async () => {
     const world = new World();

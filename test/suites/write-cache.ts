@@ -441,6 +441,26 @@ export function writeCacheSuite(
         expect(await restart()).toEqual({ position: record(9), entries: [] });
       });
 
+      test.each([
+        ["drop", "ack"],
+        ["ack", "drop"],
+      ])("the head may leave meanwhile: %s, then %s", async (...order) => {
+        await cache.markResync("full");
+        const calls = { drop: () => cache.dropBacklog(), ack: () => cache.ack(entryOf(0, 1)) };
+        await Promise.all(order.map((call) => calls[call as keyof typeof calls]()));
+        const left = cache.entries();
+        expect([[], [entryOf(1, 2)]]).toContainEqual(left);
+        expect((await restart()).entries).toEqual(left);
+        for (const entry of left) {
+          await expectObject(cache, entry);
+          await cache.ack(entry);
+        }
+        const end = 1 + left.length;
+        await cache.savePosition(record(end, { resync: "full" }));
+        await append(cache, end, 9);
+        expect((await restart()).entries).toEqual([entryOf(end, 9)]);
+      });
+
       test("there may be nothing to drop", async () => {
         for (const entry of cache.entries()) await cache.ack(entry);
         await cache.markResync("full");
