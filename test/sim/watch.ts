@@ -46,12 +46,14 @@ export class Watch {
         record !== null && record.cached.txid >= cached,
         () => `transaction ${cached} was cached, and now the cache ends at ${record?.cached.txid}`,
       );
-    // A record may be durable although the process ended before it could say so.
+    // A record may be durable although the process ended before it could say so. Under a mark it may name another's position.
     if (record !== null) {
       this.#continue(record.lineage);
       chain.wrote(record.writer, name);
       const state = this.#byTxid.get(record.cached.txid);
-      if (state !== undefined && record.cached.txid > (cached ?? 0)) chain.define(record.cached, state);
+      const others = record.resync !== undefined && chain.knows(record.cached);
+      if (state !== undefined && !others && record.cached.txid > (cached ?? 0))
+        chain.define(record.cached, state);
     }
     this.record = record;
     this.#tailAtBegin = chain.tail?.txid ?? 0;
