@@ -41,4 +41,10 @@ export class KnownTail {
     await requireTail(this.#context, uploaded, pending, signal);
     this.confirm(since);
   }
+
+  /** Looks, also where it is known, but accepts that our end is lost. */
+  async requireNoOther(uploaded: Position, pending: Position | null, signal?: AbortSignal): Promise<void> {
+    const { requireNoOther } = await loadUpkeep();
+    await requireNoOther(this.#context, uploaded, pending, signal);
+  }
 }

@@ -27,6 +27,15 @@ export async function requireTail(
   if (!holdsEnd) await requireEnd(context, uploaded, signal);
 }
 
+/** The same for whoever makes up for what the store lost, also where that is our end. */
+export async function requireNoOther(...look: Parameters<typeof requireTail>): Promise<void> {
+  try {
+    await requireTail(...look);
+  } catch (error) {
+    if (!(error instanceof LostEndError)) throw error;
+  }
+}
+
 async function requireEnd(
   { store, writer, codecs }: TailContext,
   uploaded: Position,

@@ -141,7 +141,7 @@ export class Replication {
         await done;
       },
       requireNoOther: async () => {
-        this.#uploads.forgetTail();
+        this.#uploads.lookForOther();
         await this.#loop.run(this.#uploads);
         await this.#uploads.claim();
       },

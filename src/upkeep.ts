@@ -5,7 +5,7 @@ export { claimReplica } from "./claim.ts";
 export { giveUp } from "./give-up.ts";
 export { mergeBacklog } from "./merge-backlog.ts";
 export { findNewestSnapshot } from "./newest-snapshot.ts";
-export { endOfReplica, requireOwnEnd, requireTail } from "./own-end.ts";
+export { endOfReplica, requireNoOther, requireOwnEnd, requireTail } from "./own-end.ts";
 export { repack } from "./repack.ts";
 export { resync } from "./resync.ts";
 export { readResyncBase } from "./resync-base.ts";

@@ -42,6 +42,8 @@ export class UploadTask implements Task {
   #gaveUp = false;
   /** The end of the chain is to be looked at, whether or not anything waits. */
   #look = true;
+  /** So is whether another went on before it. */
+  #lookForOther = false;
   fenced: ReplicaFencedError | null = null;
 
   constructor(options: UploadTaskOptions) {
@@ -79,6 +81,11 @@ export class UploadTask implements Task {
     this.#o.context.claimed = false;
   }
 
+  /** The next run looks whether another went on before what the store lost: nothing of our own goes up meanwhile. */
+  lookForOther(): void {
+    this.#lookForOther = true;
+  }
+
   /** The end of the chain is looked at before anything else. */
   forgetTail(): void {
     this.#o.context.tail.forget();
@@ -104,6 +111,10 @@ export class UploadTask implements Task {
     const { clock, tail } = context;
     const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
+    if (this.#lookForOther) {
+      await tail.requireNoOther(uploaded(), context.cache.entries()[0]?.to ?? null, signal);
+      this.#lookForOther = false;
+    }
     if (this.#look) {
       const head = context.cache.entries()[0];
       await tail
