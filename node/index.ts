@@ -14,6 +14,7 @@ import {
 import { LocalDatabaseError } from "../src/errors.ts";
 import { checkModule } from "../src/given-module.ts";
 import { Replicator } from "../src/replicator.ts";
+import { start } from "../src/start.ts";
 import type { ObjectStore } from "../src/store/object-store.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields, type ReplicaLocation } from "../src/store/replica-location.ts";
@@ -73,7 +74,8 @@ export class SqliteReplicator extends Replicator {
     const platform = new NodePlatform(sqlite3, codecs, dbPath, cacheDir, unsafeNoLock);
     try {
       const { position } = await platform.cache.load();
-      return new SqliteReplicator(platform, new PatientStore(store, platform.clock), settings, position);
+      const patient = new PatientStore(store, platform.clock);
+      return new SqliteReplicator({ platform, store: patient, settings, record: position, start });
     } catch (error) {
       await platform.release();
       throw error;

@@ -4,8 +4,8 @@ import { CodeUnavailableError } from "./errors.ts";
  * Code that is not needed to open, write and upload: in a bundle each of these is a chunk of its own. What failed to load is
  * asked for again by whoever needs it next.
  *
- * Every start is by upkeep, which then is there when the network goes, or the release that a page was loaded from is replaced.
- * The others are needed only beside the store itself.
+ * Upkeep is loaded at every start, since the loop begins with a look at the end of the chain. So it is there when the network
+ * goes, or the release that a page was loaded from is replaced. The others are needed only beside the store itself.
  */
 export const loadUpkeep = () => load(() => import("./upkeep.ts"));
 /** Where nothing recorded here proves how the local database continues its replica. */

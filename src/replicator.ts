@@ -9,16 +9,28 @@ import {
 } from "./config.ts";
 import { StateError } from "./errors.ts";
 import { type AuditEvent, type ReplicatorEvents, TypedEventTarget } from "./events.ts";
-import { loadRestore, loadUpkeep } from "./load.ts";
+import { loadRestore } from "./load.ts";
 import { mendRecord } from "./mend-record.ts";
 import type { Platform } from "./platform.ts";
 import { Replication } from "./replication.ts";
 import type { RestoreOutcome } from "./restore-database.ts";
+import type { start } from "./start.ts";
 import { type ReplicationStatus, statusLine } from "./status.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import type { PatientStore } from "./store/patient-store.ts";
 import { ShimVfs } from "./vfs/shim.ts";
 import type { ShimDatabase } from "./vfs/shim-database.ts";
+
+/** What a replicator is made of. */
+export interface Opened {
+  readonly platform: Platform;
+  readonly store: PatientStore;
+  readonly settings: Settings;
+  /** What the cache held when it was loaded. */
+  readonly record: PositionRecord | null;
+  /** Given, so that it loads with what opens the database, and not with the package. */
+  readonly start: typeof start;
+}
 
 /**
  * Continuous replication of one database. Use it in the order `create`, `restore` if wanted, `start`, `openDatabase`,
@@ -30,24 +42,20 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
   readonly #settings: Settings;
   readonly #shim: ShimVfs;
   readonly #database: ShimDatabase;
+  readonly #begin: typeof start;
   #record: PositionRecord | null;
   #state: "created" | "restoring" | "starting" | "running" | "stopping" | "stopped" = "created";
   #stopping: Promise<{ uploaded: boolean }> | null = null;
   #replication: Replication | null = null;
   #last: ReplicationStatus;
 
-  /** `record`: what the cache held when it was loaded. */
-  protected constructor(
-    platform: Platform,
-    store: PatientStore,
-    settings: Settings,
-    record: PositionRecord | null,
-  ) {
+  protected constructor({ platform, store, settings, record, start }: Opened) {
     super();
     this.#platform = platform;
     this.#store = store;
     this.#settings = settings;
     this.#record = record;
+    this.#begin = start;
     this.#shim = shimOf(platform);
     this.#database = this.#shim.watch(platform.dbPath);
     this.#last = statusBeforeStart(platform, record);
@@ -98,8 +106,7 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
     try {
       this.#record = await mendRecord(this.#platform.cache, this.#record);
       const restoreOptions = { ...options, ...(signal && { signal }) };
-      const { start } = await loadUpkeep();
-      const started = await start(
+      const started = await this.#begin(
         { ...this.#context(), autoRestore, onUnknownLocal, restoreOptions },
         this.#record,
       );

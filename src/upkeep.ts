@@ -1,5 +1,5 @@
-// What begins replication and keeps a replica in shape beside the commits themselves, as one chunk: a replica that needs one of
-// these soon needs another, and each request costs more than the bytes.
+// What keeps a replica in shape beside the commits themselves, as one chunk: a replica that needs one of these soon needs
+// another, and each request costs more than the bytes.
 
 export { claimReplica } from "./claim.ts";
 export { giveUp } from "./give-up.ts";
@@ -10,7 +10,6 @@ export { repack } from "./repack.ts";
 export { resync } from "./resync.ts";
 export { readResyncBase } from "./resync-base.ts";
 export { shrinkCache } from "./shrink-cache.ts";
-export { start } from "./start.ts";
 export { takeSnapshot, writeMetadata } from "./take-snapshot.ts";
 export { findOurs } from "./taken-key.ts";
 export { verifyLocal } from "./verify-local.ts";

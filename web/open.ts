@@ -1,4 +1,3 @@
-import type { PositionRecord } from "../src/cache/write-cache.ts";
 import {
   checkNumber,
   checkObject,
@@ -6,12 +5,12 @@ import {
   checkString,
   commonFields,
   refuseUnknown,
-  type Settings,
 } from "../src/config.ts";
 import { ConfigError } from "../src/errors.ts";
 import type { Codecs } from "../src/format/codecs.ts";
 import { checkModule } from "../src/given-module.ts";
-import type { Platform } from "../src/platform.ts";
+import type { Opened } from "../src/replicator.ts";
+import { start } from "../src/start.ts";
 import { PatientStore } from "../src/store/patient-store.ts";
 import { locationFields } from "../src/store/replica-location.ts";
 import { canonicalDirectory } from "./lock.ts";
@@ -37,14 +36,6 @@ const DEFAULT_WAIT_MS = 5000;
 /** Bytes. A pool has room for names of 510, and ours add up to "-sluice-new-journal". */
 const MAX_PATH_SIZE = 480;
 
-/** What a replicator is made of. */
-export interface Opened {
-  readonly platform: Platform;
-  readonly store: PatientStore;
-  readonly settings: Settings;
-  readonly record: PositionRecord | null;
-}
-
 /** What `create` does once, before a replicator is there; a chunk of its own, that loads beside those of SQLite and zstd. */
 export async function open(config: SqliteReplicatorConfig, codecs: Promise<Codecs>): Promise<Opened> {
   refuseUnknown(config, fields, "SqliteReplicatorConfig");
@@ -59,7 +50,7 @@ export async function open(config: SqliteReplicatorConfig, codecs: Promise<Codec
     const onTrouble = (error: unknown) => settings.logger.warn?.(`sluice: ${String(error)}`);
     platform = await PoolPlatform.create({ use, codecs: loaded, dbPath, cacheName, onTrouble });
     const { position } = await platform.cache.load();
-    return { platform, store: new PatientStore(store, platform.clock), settings, record: position };
+    return { platform, store: new PatientStore(store, platform.clock), settings, record: position, start };
   } catch (error) {
     await (platform ?? use).release();
     throw error;

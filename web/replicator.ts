@@ -53,8 +53,7 @@ export class SqliteReplicator extends Replicator {
     const codecs = loadCodecs();
     codecs.catch(() => undefined); // Its failure is told when it is needed.
     const { open } = await load(() => import("./open.ts"));
-    const { platform, store, settings, record } = await open(config, codecs);
-    return new SqliteReplicator(platform, store, settings, record);
+    return new SqliteReplicator(await open(config, codecs));
   }
 
   override async start(options?: Parameters<Replicator["start"]>[0]): Promise<void> {

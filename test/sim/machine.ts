@@ -4,6 +4,7 @@ import { ReplicaFencedError, type SluiceError, UnknownLocalHistoryError } from "
 import { Replicator } from "../../src/replicator.ts";
 import type { RestoreOutcome } from "../../src/restore-database.ts";
 import { readPages } from "../../src/snapshot.ts";
+import { start } from "../../src/start.ts";
 import { PatientStore } from "../../src/store/patient-store.ts";
 import { createSchema, randomStep } from "../replicator/workload.ts";
 import type { Chain } from "./chain.ts";
@@ -31,7 +32,7 @@ class SimReplicator extends Replicator {
     const { position } = await platform.cache.load();
     machine.watch.begin(position);
     const store = new PatientStore(new SimStore(machine.backend, machine.life), platform.clock);
-    return new SimReplicator(platform, store, checkSettings(config), position);
+    return new SimReplicator({ platform, store, settings: checkSettings(config), record: position, start });
   }
 }
 
