@@ -186,11 +186,15 @@ export class StagedCache implements WriteCache {
     assert(head === this.#entries[0], "only the head is acknowledged");
     await this.#queued(head);
     // What is dropped must not become the head, and be sent, before it is gone.
-    await this.#dropping?.catch(() => undefined);
-    this.#acking = this.#o.queue.ack(head).finally(() => {
+    while (this.#dropping !== null) await this.#dropping.catch(() => undefined);
+    this.#acking = this.#release(head).finally(() => {
       this.#acking = null;
     });
     await this.#acking;
+  }
+
+  async #release(head: CacheEntry): Promise<void> {
+    await this.#o.queue.ack(head);
     this.#entries = this.#entries.filter((each) => each !== head);
   }
 

@@ -47,7 +47,14 @@ test.each([
     await copy.start();
     const restored = copy.openDatabase();
     expect(rows(restored)).toEqual(rows(db));
-    restored.close();
     db.close();
+    await replicator.stop();
+    // What was restored is as long: so it is for who goes on from there.
+    await copy.snapshot();
+    insert(restored, "behind the next one");
+    await copy.flush();
+    const last = await create(join(folder(), "last.db"), store);
+    expect(await last.restore()).toMatchObject({ restored: true });
+    restored.close();
   },
 );
