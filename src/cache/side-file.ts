@@ -65,9 +65,12 @@ export class SideFile {
     this.#hash64 = hash64;
   }
 
-  /** Reads what is there, which is durable from then on. Throws NewerSideFileError, and Error for a record that no release wrote. */
-  load(): { steps: Step[]; mark: Mark | null } {
-    if (this.#file.size() < LOG_START) this.reset();
+  /**
+   * Reads what is there, which is durable from then on. A file that is new begins with `whenNew`. Throws NewerSideFileError, and
+   * Error for a record that no release wrote.
+   */
+  load(whenNew: Mark | null = null): { steps: Step[]; mark: Mark | null } {
+    if (this.#file.size() < LOG_START) this.reset(whenNew);
     const found = this.#readBlock(0);
     const mark = found?.kind === KIND.mark ? found : null;
     const steps: Step[] = [];
@@ -97,10 +100,12 @@ export class SideFile {
     };
   }
 
-  /** Forgets everything, durably. */
-  reset(): void {
+  /** Forgets everything, durably. A crash leaves a file that counts as new, or one with the mark. */
+  reset(mark: Mark | null = null): void {
     this.#file.truncate(0);
-    this.#file.write(new Uint8Array(LOG_START), 0);
+    if (mark !== null) this.mark(mark);
+    const begun = this.#file.size();
+    this.#file.write(new Uint8Array(LOG_START - begun), begun);
     this.#file.sync();
     this.#end = LOG_START;
   }

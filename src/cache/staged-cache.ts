@@ -14,6 +14,7 @@ import type {
   WriteCache,
 } from "./write-cache.ts";
 
+const SIDE_LOST = "the write cache lost its side file";
 /** Milliseconds until a step that the queue did not take is offered again. */
 const RETRY_MS = 1000;
 
@@ -77,7 +78,9 @@ export class StagedCache implements WriteCache {
 
   #takeOver({ position, entries }: CacheState): void {
     const { staged: queued = 0, ...record } = (position ?? {}) as QueueRecord;
-    const { steps, mark } = this.#local(() => this.#file.load());
+    // Steps and a mark may have been in it.
+    const whenNew = position && { serial: queued, reason: SIDE_LOST };
+    const { steps, mark } = this.#local(() => this.#file.load(whenNew));
     const left = { position: position && record, entries, queued, steps, mark };
     const taken = this.#local(() => takeOver(left));
     this.#position = taken.position;

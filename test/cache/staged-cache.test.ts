@@ -103,12 +103,31 @@ test("what is closed has all that was staged in its queue, whatever becomes of t
   }
   cache.savePosition(record(3, { fingerprint: "x" }));
   await cache.close();
-  world.disk.bytes = new Uint8Array(0);
-  const { state } = await loaded(world);
-  expect(state).toEqual({
-    position: record(3, { fingerprint: "x" }),
-    entries: [entryOf(0, 1), entryOf(1, 2), entryOf(2, 3)],
-  });
+  const entries = [entryOf(0, 1), entryOf(1, 2), entryOf(2, 3)];
+  world.disk.bytes = new Uint8Array(1024);
+  expect((await loaded(world)).state).toEqual({ position: record(3, { fingerprint: "x" }), entries });
+});
+
+test("a side file that is gone may have held a mark: there is one until a record without it is saved", async () => {
+  const world = new World();
+  const { cache } = await loaded(world);
+  await append(cache, 0, 1);
+  await append(cache, 1, 2);
+  await cache.close();
+  const position = record(2, { resync: "the write cache lost its side file" });
+  const entries = [entryOf(0, 1), entryOf(1, 2)];
+  // Also where the process ends between any two writes of the one that finds it gone.
+  for (const size of [0, 1, 40, 80, 200, 1023, 1024]) {
+    const found = world.crashed(true);
+    found.disk.bytes = new Uint8Array(0);
+    expect((await loaded(found)).state).toEqual({ position, entries });
+    const again = found.crashed(true);
+    again.disk.bytes = found.disk.bytes.slice(0, size);
+    const { cache: last, state } = await loaded(again);
+    expect(state).toEqual({ position, entries });
+    last.savePosition(record(2));
+    expect((await loaded(again.crashed(true))).state).toEqual({ position: record(2), entries });
+  }
 });
 
 describe("a step", () => {
