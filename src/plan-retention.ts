@@ -27,6 +27,11 @@ export interface RetentionRules {
 export interface Deletion {
   readonly object: SegmentInfo | SnapshotInfo;
   readonly coveredBy: SegmentInfo | SnapshotInfo;
+  /**
+   * The last segment of level 0 that the listing has within the cover. A younger one that was uploaded while levels were
+   * listed, one after the other, keeps them all; then this one does not end where the cover does.
+   */
+  readonly lastWithin?: SegmentInfo;
 }
 
 /**
@@ -174,7 +179,7 @@ function planSegments(levels: Levels, rules: RetentionRules): Deletion[] {
   const expire = (coveredBy: SegmentInfo) => {
     const group = within(coveredBy);
     if (deletesLevel0 && group.every(({ age }) => age >= fineRetentionMs))
-      for (const object of group) deletions.push({ object, coveredBy });
+      for (const object of group) deletions.push({ object, coveredBy, lastWithin: group.at(-1)! });
   };
   for (const one of levels[1]!) {
     expire(one);

@@ -89,24 +89,22 @@ function byCover(plan: readonly Deletion[]): Deletion[][] {
 
 /**
  * Whether the cover stands for all of the group: opening it checks header, index and id. "changed" where another one has
- * deleted or replaced some of it meanwhile: the plan is no longer true there.
+ * deleted, replaced or added some of it meanwhile: the plan is not true there.
  */
 async function examine(
   context: PruneContext,
   group: readonly Deletion[],
 ): Promise<"covered" | "changed" | SluiceError> {
-  const { coveredBy } = group[0]!;
+  const { coveredBy, lastWithin } = group[0]!;
   try {
     const cover = await open(context, coveredBy);
     if (cover.header.lineage !== context.lineage)
       return new BrokenReplicaError(`${cover.key} belongs to another history`, { key: cover.key });
-    for (const { object } of group) {
-      const atEdge =
-        cover.from !== null &&
-        "minTxid" in object &&
-        (object.minTxid === cover.from.txid + 1 || object === group.at(-1)!.object);
-      if (atEdge && !isPartOf(await open(context, object), cover))
-        return new BrokenReplicaError(`${object.key} is not part of ${cover.key}`, { key: object.key });
+    for (const edge of edgesOf(group, cover)) {
+      const opened = await open(context, edge);
+      if (!isPartOf(opened, cover))
+        return new BrokenReplicaError(`${edge.key} is not part of ${cover.key}`, { key: edge.key });
+      if (edge === lastWithin && opened.to.txid !== cover.to.txid) return "changed";
     }
     return "covered";
   } catch (error) {
@@ -114,6 +112,15 @@ async function examine(
     if (isGone(error)) return "changed";
     throw error;
   }
+}
+
+/** The segments of a group that tell whether the cover, another segment, holds all of it. */
+function edgesOf(group: readonly Deletion[], { from }: ObjectReader): ReadonlySet<SegmentInfo> {
+  if (from === null) return new Set();
+  const segments = group.map(({ object }) => object as SegmentInfo);
+  const edges = segments.filter(({ minTxid }, i) => minTxid === from.txid + 1 || i === segments.length - 1);
+  const { lastWithin } = group[0]!;
+  return new Set(lastWithin === undefined ? edges : [...edges, lastWithin]);
 }
 
 /** As far as one can see that has both: they lie within each other, and have one position where they begin or end together. */

@@ -117,6 +117,31 @@ describe("prune", () => {
     expect(deleted).toEqual([]);
   });
 
+  test("what is uploaded and merged while levels are listed keeps what was the newest until then", async () => {
+    const { store, clock } = memoryReplica();
+    const chain = new Chain(store, clock);
+    await chain.claim();
+    await chain.snapshotOfNothing();
+    await chain.writeMany(15);
+    const newest = chain.position.txid;
+    clock.time += 7 * HOUR_MS;
+    class Slow extends MemoryStore {
+      override get: MemoryStore["get"] = (key, options) => store.get(key, options);
+      override delete: MemoryStore["delete"] = (keys, options) => store.delete(keys, options);
+      override async *list(prefix: string) {
+        for await (const found of store.list(prefix)) if (!found.key.startsWith("wal/1")) yield found;
+        if (prefix !== "wal/") return;
+        await chain.writeMany(1);
+        await compact(store, codecs, clock, {});
+        yield* store.list("wal/1/");
+      }
+    }
+    const { planned, deleted } = (await prune(new Slow({ now: clock.now }), clock))!;
+    expect(planned).toHaveLength(15);
+    expect(deleted).toEqual([]);
+    expect((await chain.restorable()).has(newest)).toBe(true);
+  });
+
   test("what another one replaces meanwhile is left for the next time", async () => {
     const { store, clock } = memoryReplica();
     await history(store, clock, 40, async () => {});
