@@ -45,7 +45,7 @@ export class Holdings {
     const after = this.restorable();
     for (const txid of before)
       this.#world.require(
-        after.has(txid) || !this.#isKept(txid),
+        after.has(txid) || !this.isKept(txid),
         () => `transaction ${txid} cannot be restored any more without ${keys.join()}`,
       );
   }
@@ -68,7 +68,8 @@ export class Holdings {
     return { keys, end: this.#newest };
   }
 
-  #isKept(txid: number): boolean {
+  /** Whether retention keeps it. What is older goes bit by bit, and nobody promises which of it can be restored meanwhile. */
+  isKept(txid: number): boolean {
     const { retentionMs, fineRetentionMs } = this.#retention;
     const until = this.#newestUntil.get(txid) ?? Number.POSITIVE_INFINITY;
     return until > this.#world.time - (this.#merged.has(txid) ? retentionMs : fineRetentionMs);
