@@ -9,7 +9,7 @@ import type { DatabaseTarget, LocalFile, Platform } from "../src/platform.ts";
 import { Abi } from "../src/vfs/abi.ts";
 import { systemClock } from "./clock.ts";
 import { IdbQueue } from "./idb-queue.ts";
-import { claimDatabase, type UsedPool } from "./pool.ts";
+import { claimDatabase, type DatabaseClaim, type UsedPool } from "./pool.ts";
 import { PoolFile } from "./pool-file.ts";
 import { finishSwap, PoolTarget } from "./restore-target.ts";
 
@@ -44,7 +44,7 @@ export class PoolPlatform implements Platform {
   readonly #pool: SAHPoolUtil;
   readonly #abi: Abi;
   readonly #use: UsedPool;
-  readonly #unclaim: () => void;
+  readonly #claim: DatabaseClaim;
 
   /** Throws DatabaseInUseError and PoolFullError; the pool stays the caller's then. */
   static async create(options: PoolPlatformOptions): Promise<PoolPlatform> {
@@ -54,7 +54,7 @@ export class PoolPlatform implements Platform {
 
   private constructor(
     { use, codecs, dbPath, cacheName, onTrouble }: PoolPlatformOptions,
-    unclaim: () => void,
+    claim: DatabaseClaim,
   ) {
     const { sqlite3, pool } = use;
     this.sqlite3 = sqlite3;
@@ -65,7 +65,7 @@ export class PoolPlatform implements Platform {
     this.#use = use;
     this.#pool = pool;
     this.#abi = new Abi(sqlite3);
-    this.#unclaim = unclaim;
+    this.#claim = claim;
     this.cache = new StagedCache({
       name: `in IndexedDB "${cacheName}" and ${dbPath}-sluice`,
       openSide: () =>
@@ -110,10 +110,17 @@ export class PoolPlatform implements Platform {
     return NO_ROOM.test(this.#abi.lastError(this.baseVfs));
   }
 
+  outlived(connected: () => boolean): void {
+    this.#claim.outlived(connected);
+  }
+
   async release(): Promise<void> {
-    await this.cache.close();
-    this.#unclaim();
-    await this.#use.release();
+    try {
+      await this.cache.close();
+    } finally {
+      this.#claim.release();
+      await this.#use.release();
+    }
   }
 
   /** The main file's size and first bytes, zeros beyond its end; null where there is no file. */

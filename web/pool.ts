@@ -22,10 +22,17 @@ interface OwnPool {
   readonly lock: PoolLock;
 }
 
+interface KnownPool {
+  users: number;
+  readonly opened: Promise<OwnPool>;
+  /** Its lock is being let go. */
+  leaving: Promise<void> | null;
+}
+
 /** The pools that Sluice installed, by directory, and how many use each. Sync handles are exclusive per pool. */
-const own = new Map<string, { users: number; readonly opened: Promise<OwnPool> }>();
-/** The databases in use, by pool. */
-const databases = new WeakMap<SAHPoolUtil, Set<string>>();
+const own = new Map<string, KnownPool>();
+/** The databases in use, by pool and path. */
+const databases = new WeakMap<SAHPoolUtil, Map<string, DatabaseClaim>>();
 
 /**
  * The pool in an OPFS directory, installed by Sluice, under the directory's lock: taken before the pool is installed, since
@@ -38,7 +45,13 @@ export async function useOwnPool(
   options: PoolLockOptions,
 ): Promise<UsedPool> {
   await requireOpfs();
-  const known = own.get(directory) ?? { users: 0, opened: openPool(directory, given, options) };
+  for (let leaving = own.get(directory)?.leaving; leaving; leaving = own.get(directory)?.leaving)
+    await leaving;
+  const known = own.get(directory) ?? {
+    users: 0,
+    opened: openPool(directory, given, options),
+    leaving: null,
+  };
   own.set(directory, known);
   known.users += 1;
   const leave = async () => {
@@ -51,8 +64,8 @@ export async function useOwnPool(
     }
     // While the app has files of its own open there, the pool cannot be let go.
     if (!pause(opened.pool)) return;
-    own.delete(directory);
-    await opened.lock.release();
+    known.leaving = opened.lock.release().finally(() => own.delete(directory));
+    await known.leaving;
   };
   try {
     const { sqlite3, pool } = await known.opened;
@@ -110,24 +123,58 @@ function sharedModule(): Promise<Sqlite3Static> {
   return module;
 }
 
+/** A replicator of this worker has the database. */
+export class DatabaseClaim {
+  readonly #let: () => void;
+  #free!: () => void;
+  readonly #released = new Promise<void>((resolve) => {
+    this.#free = resolve;
+  });
+  /** Whether the application has connections open, of a replicator that is stopped. */
+  #connected: (() => boolean) | null = null;
+
+  constructor(letGo: () => void) {
+    this.#let = letGo;
+  }
+
+  outlived(connected: () => boolean): void {
+    this.#connected = connected;
+  }
+
+  release(): void {
+    this.#let();
+    this.#free();
+  }
+
+  /** Waits for one that is letting go: its last connection was closed just now. Throws DatabaseInUseError for one that is not. */
+  async whenFree(path: string): Promise<void> {
+    if (this.#connected?.())
+      throw new DatabaseInUseError(path, "connections of this worker, open since before stop()");
+    if (this.#connected === null) throw new DatabaseInUseError(path, "a replicator of this worker");
+    await this.#released;
+  }
+}
+
 /**
- * Registers a database as in use, and sees to it that the pool has room for its files. Returns what lets go of it.
+ * Registers a database as in use, and sees to it that the pool has room for its files.
  * @throws DatabaseInUseError a replicator of this worker has it; PoolFullError.
  */
-export async function claimDatabase(pool: SAHPoolUtil, path: string): Promise<() => void> {
-  const taken = databases.get(pool) ?? new Set<string>();
+export async function claimDatabase(pool: SAHPoolUtil, path: string): Promise<DatabaseClaim> {
+  const taken = databases.get(pool) ?? new Map<string, DatabaseClaim>();
   databases.set(pool, taken);
-  if (taken.has(path)) throw new DatabaseInUseError(path, "a replicator of this worker");
-  taken.add(path);
+  for (let holder = taken.get(path); holder !== undefined; holder = taken.get(path))
+    await holder.whenFree(path);
+  const claim = new DatabaseClaim(() => taken.delete(path));
+  taken.set(path, claim);
   try {
     const names = pool.getFileNames();
     // Also those of databases that are not started yet.
-    const wanted = [...taken].flatMap((each) => FILES_OF_DATABASE.map((suffix) => each + suffix));
+    const wanted = [...taken.keys()].flatMap((each) => FILES_OF_DATABASE.map((suffix) => each + suffix));
     const missing = wanted.filter((name) => !names.includes(name)).length;
     await pool.reserveMinimumCapacity(names.length + missing + SPARE_FILES);
-    return () => taken.delete(path);
+    return claim;
   } catch (cause) {
-    taken.delete(path);
+    claim.release();
     throw new PoolFullError(path, pool.getCapacity(), { cause });
   }
 }

@@ -1,6 +1,7 @@
 // A replicated database in a dedicated worker, driven by its page.
 import init, { type Database, type SAHPoolUtil, type Sqlite3Static } from "@sqlite.org/sqlite-wasm";
 import type { RestoreOptions } from "../../src/config.ts";
+import type { DatabaseInUseError } from "../../src/errors.ts";
 import { armFaults } from "../../src/faults.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { SqliteReplicator, type SqliteReplicatorConfig } from "../../web/index.ts";
@@ -41,6 +42,16 @@ const calls = {
       pool: pool!,
       replica: received(store),
     });
+  },
+  /** Who creates it anew while a connection outlives `stop` is told of that; then, as it is closed, one more. */
+  async createAsClosed(config: SqliteReplicatorConfig, store: SentStore) {
+    await replicator.stop();
+    const again = () => SqliteReplicator.create({ ...config, replica: received(store) });
+    const holder = await again().then(String, (error: DatabaseInUseError) => error.holder);
+    db!.close();
+    db = null;
+    replicator = await again();
+    return holder;
   },
   /** Several databases, all created before the first is started. */
   async runMany(config: SqliteReplicatorConfig, names: readonly string[]) {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { collect } from "../../src/store/object-store.ts";
 import { DbWorker } from "./db-client.ts";
+import { sent } from "./page-store.ts";
 
 const workers: DbWorker[] = [];
 afterEach(() => {
@@ -154,6 +155,20 @@ describe("who comes second", () => {
     await taken;
     await second.call("start");
     expect(await second.numbers("SELECT count(*) FROM t")).toBe(5);
+  });
+
+  test("after stop() is told of connections that are open still, and waits for nothing when they are closed", async () => {
+    const where = { ...place(), dbPath: "/data.db", lock: { waitMs: 0 } };
+    const store = new MemoryStore();
+    const db = worker();
+    await db.create(where, store);
+    await db.call("start");
+    await db.call("exec", SCHEMA);
+    const holder = await db.call("createAsClosed", where, sent(store));
+    expect(holder).toBe("connections of this worker, open since before stop()");
+    await db.call("start");
+    await db.call("exec", ROW);
+    expect(await db.numbers("SELECT count(*) FROM t")).toBe(1);
   });
 
   test("two databases share a pool of ours", async () => {
