@@ -16,7 +16,7 @@ const SIZES = [
   ["src/cache/side-file.ts", "const PART_SIZE = 256 * 1024;", "const PART_SIZE = 2048;"],
   ["src/cache/side-file.ts", "const KEPT_SIZE = 4 * 1024 * 1024;", "const KEPT_SIZE = 16 * 1024;"],
   ["src/gate.ts", "const DRAIN_AT = 24 << 20;", "const DRAIN_AT = 24 << 10;"],
-  ["src/replication.ts", "const WAL_LIMIT = 64 << 20;", "const WAL_LIMIT = 128 << 10;"],
+  ["src/tasks.ts", "const WAL_LIMIT = 64 << 20;", "const WAL_LIMIT = 128 << 10;"],
   ["src/vfs/wal-buffer.ts", "const CAPACITY = 1 << 18;", "const CAPACITY = 1 << 12;"],
   ["src/vfs/capture.ts", "const FRAMES_AT_FIRST = 4096;", "const FRAMES_AT_FIRST = 16;"],
 ] as const;
