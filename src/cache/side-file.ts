@@ -142,7 +142,7 @@ export class SideFile {
   }
 
   /** The bytes of a step's segment, in parts. They are valid until the next. */
-  *read({ parts }: Step): Generator<Uint8Array> {
+  *read({ parts }: Pick<Step, "parts">): Generator<Uint8Array> {
     for (const { offset, length } of parts) {
       const bytes = new Uint8Array(length);
       if (!this.#file.read(bytes, offset)) throw new Error("the side file is shorter than what was written");

@@ -164,41 +164,73 @@ export class StagedCache implements WriteCache {
 
   read(entry: CacheEntry): PutBody {
     const found = this.#find(entry);
-    const queued = async () => {
-      await this.#queued(found);
-      return this.#o.queue.read(found);
-    };
-    return {
-      size: found.size,
-      chunks: async function* () {
-        const body = await queued();
-        if ("chunks" in body) yield* body.chunks();
-        else yield body;
-      },
-    };
+    return { size: found.size, chunks: () => this.#chunks(found) };
+  }
+
+  async *#chunks(entry: CacheEntry): AsyncGenerator<Uint8Array, void, undefined> {
+    const step = await this.#withoutRoom(entry);
+    if (step !== null) return yield* this.#parts(step);
+    const body = this.#o.queue.read(entry);
+    if ("chunks" in body) yield* body.chunks();
+    else yield body;
   }
 
   async readRange(entry: CacheEntry, offset: number, length: number): Promise<Uint8Array> {
     const found = this.#find(entry);
-    await this.#queued(found);
-    return this.#o.queue.readRange(found, offset, length);
+    const step = await this.#withoutRoom(found);
+    if (step === null) return this.#o.queue.readRange(found, offset, length);
+    const bytes = new Uint8Array(length);
+    let begin = -offset;
+    for (const part of this.#parts(step)) {
+      const from = Math.max(0, -begin);
+      if (from < part.length && begin < length)
+        bytes.set(part.subarray(from, length - begin), Math.max(0, begin));
+      begin += part.length;
+    }
+    return bytes;
+  }
+
+  /** They stand in the side file as long as the step is staged. */
+  *#parts(step: Staged): Generator<Uint8Array, void, undefined> {
+    for (const part of step.parts) {
+      if (!this.#staged.includes(step))
+        throw new CacheError(`${this.#o.name}: the entry that is read has moved; read it again`, false);
+      yield* this.#local(() => [...this.#file.read({ parts: [part] })]);
+    }
   }
 
   async ack(entry: CacheEntry): Promise<void> {
     const head = this.#find(entry);
     assert(head === this.#entries[0], "only the head is acknowledged");
-    await this.#queued(head);
+    const step = await this.#withoutRoom(head);
     // What is dropped must not become the head, and be sent, before it is gone.
     while (this.#dropping !== null) await this.#dropping.catch(() => undefined);
-    this.#acking = this.#release(head).finally(() => {
+    this.#acking = this.#release(head, step).finally(() => {
       this.#acking = null;
     });
     await this.#acking;
   }
 
-  async #release(head: CacheEntry): Promise<void> {
-    await this.#o.queue.ack(head);
+  async #release(head: CacheEntry, step: Staged | null): Promise<void> {
+    while (step !== null && this.#moving !== null) await this.#moving.catch(() => undefined);
+    // It may have moved meanwhile.
+    if (step !== null && this.#staged.includes(step)) await this.#skip(step);
+    else await this.#o.queue.ack(head);
     this.#entries = this.#entries.filter((each) => each !== head);
+  }
+
+  /** The queue, which has nothing before it, counts a step as taken whose entry need not be there any more. */
+  async #skip(step: Staged): Promise<void> {
+    const skip = async () => {
+      await this.#o.queue.savePosition(this.#counted(step.serial, step.record));
+      this.#queuedSerial = step.serial;
+      this.#staged = this.#staged.slice(this.#staged.indexOf(step) + 1);
+    };
+    this.#moving = skip().finally(() => {
+      this.#moving = null;
+    });
+    await this.#moving;
+    this.#soon();
   }
 
   async dropBacklog(): Promise<void> {
@@ -274,6 +306,23 @@ export class StagedCache implements WriteCache {
    */
   async #queued(entry: CacheEntry): Promise<void> {
     while (this.#side !== null && this.#staged.some((step) => step.entry === entry)) await this.#moveOne();
+  }
+
+  /**
+   * The head's step where the queue has no room for it, which may be as long as it stands in the side file, too: it is then read
+   * there, and leaves from there. Null when the entry is in the queue. No other is read so: merged with what the queue
+   * has, it could not leave.
+   */
+  async #withoutRoom(entry: CacheEntry): Promise<Staged | null> {
+    try {
+      await this.#queued(entry);
+      return null;
+    } catch (error) {
+      const step = this.#staged.find((each) => each.entry === entry);
+      const alone = entry === this.#entries[0] && this.#o.queue.entries().length === 0;
+      if (step === undefined || !alone || !(error instanceof CacheError && error.full)) throw error;
+      return step;
+    }
   }
 
   /** Resolves when all that was staged is in the queue. */

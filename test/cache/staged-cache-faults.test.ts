@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from "vitest";
 import { loadCodecs } from "../../node/compression.ts";
 import { SideFile } from "../../src/cache/side-file.ts";
 import { StagedCache } from "../../src/cache/staged-cache.ts";
+import { collect, type PutBody } from "../../src/store/object-store.ts";
 import { systemClock } from "../../web/clock.ts";
 import { append, entryOf, expectObject, object, record } from "../suites/write-cache.ts";
 import { DelayedQueue } from "./delayed-queue.ts";
@@ -15,13 +16,13 @@ beforeAll(async () => {
 
 const storage = () => new MemoryCacheStorage();
 
-async function open(lasting: MemoryCacheStorage, disk: MemoryDisk) {
+async function open(lasting: MemoryCacheStorage, disk: MemoryDisk, clock = systemClock) {
   const queue = new DelayedQueue(lasting);
   const cache = new StagedCache({
     name: "test",
     openSide: () => new SideFile(new MemoryFile(disk), hash64),
     queue,
-    clock: systemClock,
+    clock,
     isFull: () => false,
     onTrouble: () => undefined,
   });
@@ -52,6 +53,82 @@ test("a queue that takes nothing more still gives what it has: its head goes up 
   queue.fails = () => false;
   await expectObject(cache, entryOf(1, 2));
   await cache.close();
+});
+
+test("what a queue has no room for, as it stands in the side file, too, goes up from there", async () => {
+  const lasting = storage();
+  const disk = new MemoryDisk();
+  const { queue, cache } = await open(lasting, disk);
+  queue.fails = (change) => change === "write" || change === "commit";
+  for (let txid = 0; txid < 4; txid++) await append(cache, txid, txid + 1);
+  cache.savePosition(record(4, { fingerprint: "x" }));
+  for (let txid = 0; txid < 3; txid++) {
+    const head = entryOf(txid, txid + 1);
+    await expectObject(cache, head);
+    expect(await cache.readRange(head, 1, 5)).toEqual(object(txid, txid + 1).slice(1, 6));
+    await cache.ack(head);
+    const entries = [entryOf(1, 2), entryOf(2, 3), entryOf(3, 4)].slice(txid);
+    expect(cache.entries()).toEqual(entries);
+    expect(await afterCrash(lasting, disk)).toEqual({ position: record(4, { fingerprint: "x" }), entries });
+  }
+  expect(lasting.entries).toEqual([]);
+  // Neither is another read so, nor does anything leave where that could not be made durable.
+  await append(cache, 4, 5);
+  await expect(cache.readRange(entryOf(4, 5), 0, 1)).rejects.toMatchObject({ full: true });
+  queue.fails = () => true;
+  await expect(cache.ack(entryOf(3, 4))).rejects.toMatchObject({ full: true });
+  expect(cache.entries()).toEqual([entryOf(3, 4), entryOf(4, 5)]);
+  queue.fails = () => false;
+  await cache.ack(entryOf(3, 4));
+  await cache.close();
+  expect(await afterCrash(lasting, disk)).toEqual({ position: record(5), entries: [entryOf(4, 5)] });
+});
+
+test("what gets room while it is read from the side file is not read on there, where the next step may be by then", async () => {
+  const { queue, cache } = await open(storage(), new MemoryDisk());
+  queue.fails = (change) => change === "write";
+  const bytes = new Uint8Array(300_000).fill(7);
+  const entry = { ...entryOf(0, 1), size: bytes.length };
+  const segment = cache.append();
+  segment.write(bytes);
+  segment.commit(entry, record(1));
+  const chunks = async () => (cache.read(entry) as Exclude<PutBody, Uint8Array>).chunks();
+  const reading = (await chunks())[Symbol.asyncIterator]();
+  expect((await reading.next()).value).toHaveLength(256 * 1024);
+  expect(await cache.readRange(entry, 256 * 1024 - 1, 2)).toEqual(new Uint8Array([7, 7]));
+  queue.fails = () => false;
+  await cache.readRange(entry, 0, 1);
+  await expect(reading.next()).rejects.toMatchObject({ code: "SLUICE_CACHE", full: false });
+  expect(Buffer.compare(await collect(await chunks(), bytes.length), bytes)).toBe(0);
+  await cache.ack(entry);
+  await cache.close();
+});
+
+test("what gets room while it leaves the side file is let go of by the queue", async () => {
+  const lasting = storage();
+  // As soon as that may be.
+  const retry = async (again: () => void) => {
+    for (let i = 0; i < 20; i++) await Promise.resolve().then(again);
+  };
+  const after: typeof systemClock.after = (_ms, _holding, again) => {
+    void retry(again);
+    return { cancel: () => {} };
+  };
+  const { queue, cache } = await open(lasting, new MemoryDisk(), { ...systemClock, after });
+  let failed = 0;
+  queue.fails = (change) => change === "write" && failed++ === 0;
+  await append(cache, 0, 1);
+  await append(cache, 1, 2);
+  const changes: string[] = [];
+  queue.ack = async (entry) => {
+    changes.push(`ack ${entry.to.txid}`);
+    await DelayedQueue.prototype.ack.call(queue, entry);
+  };
+  await cache.ack(entryOf(0, 1));
+  expect({ failed: failed > 1, changes }).toEqual({ failed: true, changes: ["ack 1"] });
+  await expectObject(cache, entryOf(1, 2));
+  await cache.close();
+  expect(lasting.entries.map(({ entry }) => entry)).toEqual([entryOf(1, 2)]);
 });
 
 test("what was dropped before it reached the queue does not come back, nor keep the cache from opening", async () => {

@@ -5,6 +5,7 @@ import type { DatabaseInUseError } from "../../src/errors.ts";
 import { armFaults } from "../../src/faults.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { SqliteReplicator, type SqliteReplicatorConfig } from "../../web/index.ts";
+import { freshIndexedDb } from "./fresh-indexed-db.ts";
 import { rebuildError, received, type SentStore } from "./page-store.ts";
 import { type Port, Remote } from "./remote.ts";
 
@@ -63,6 +64,9 @@ const calls = {
       each.openDatabase().exec("CREATE TABLE t(a)");
     }
   },
+  async useFreshIndexedDb() {
+    Object.defineProperty(globalThis, "indexedDB", { value: await freshIndexedDb() });
+  },
   start: (onProgress?: RestoreOptions["onProgress"]) => replicator.start(onProgress && { onProgress }),
   listen(types: readonly string[], heard: (type: string, detail: unknown) => void) {
     for (const type of types)
@@ -105,6 +109,7 @@ const calls = {
   status: () => JSON.parse(JSON.stringify(replicator.status())),
   flush: () => replicator.flush(),
   waitUntilUploaded: () => replicator.waitUntilUploaded(),
+  verify: () => replicator.verify(),
   snapshot: () => replicator.snapshot(),
   restore: (options: RestoreOptions) => replicator.restore(options),
   stop: () => replicator.stop(),

@@ -1,5 +1,4 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { cdp } from "vitest/browser";
 import type { PositionRecord, SegmentQueue } from "../../src/cache/write-cache.ts";
 import type { PutBody } from "../../src/store/object-store.ts";
 import { loadCodecs } from "../../web/compression.ts";
@@ -13,6 +12,8 @@ import {
   record,
   writeCacheSuite,
 } from "../suites/write-cache.ts";
+import { freshIndexedDb } from "./fresh-indexed-db.ts";
+import { limitQuota } from "./limit-quota.ts";
 
 const { hash64 } = await loadCodecs();
 
@@ -278,26 +279,8 @@ test("64 MiB go through in 256 KiB, in and out", async () => {
   expect([...across]).toEqual([0, 0, 1, 1]);
 });
 
-/** Chromium's, https://wicg.github.io/storage-buckets: a fresh one, since for a known one it remembers what room was left. */
-interface StorageBuckets {
-  open(name: string): Promise<{ readonly indexedDB: IDBFactory }>;
-}
-
-interface StorageSession {
-  send(
-    method: "Storage.overrideQuotaForOrigin",
-    params: { origin: string; quotaSize?: number },
-  ): Promise<void>;
-}
-
 describe("a full quota", () => {
-  const { origin } = location;
-  const limit = (quotaSize?: number) =>
-    (cdp() as unknown as StorageSession).send("Storage.overrideQuotaForOrigin", {
-      origin,
-      ...(quotaSize !== undefined && { quotaSize }),
-    });
-  afterEach(() => limit());
+  afterEach(() => limitQuota());
 
   /** Does not compress. Returns how many entries there was room for. */
   async function fill(cache: SegmentQueue): Promise<number> {
@@ -331,16 +314,15 @@ describe("a full quota", () => {
   }
 
   test("is told; marking, dropping and acknowledging work; with room it goes on", async () => {
-    const buckets = (navigator as unknown as { storageBuckets: StorageBuckets }).storageBuckets;
-    const bucket = await buckets.open(crypto.randomUUID());
-    const open = () => new IdbQueue("full", hash64, bucket.indexedDB);
+    const factory = await freshIndexedDb();
+    const open = () => new IdbQueue("full", hash64, factory);
     const { usage = 0 } = await navigator.storage.estimate();
-    await limit(usage + 1_000_000);
+    await limitQuota(usage + 1_000_000);
     const cache = open();
     await cache.load();
     const count = await fill(cache);
     expect(count).toBeGreaterThan(1);
-    await limit(1);
+    await limitQuota(1);
     await useUp(cache, record(count));
     // Larger than the record that was refused.
     const reason = "full ".repeat(100);
@@ -353,7 +335,7 @@ describe("a full quota", () => {
     await cache.dropBacklog();
     await cache.ack(cache.entries()[0]!);
     expect((await open().load()).entries).toEqual([]);
-    await limit();
+    await limitQuota();
     await append(cache, count, count + 1);
     const healed = await open().load();
     expect(healed.position?.cached).toEqual(position(count + 1));
