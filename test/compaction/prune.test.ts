@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { StoreError } from "../../src/errors.ts";
+import { NotRestorableError, StoreError } from "../../src/errors.ts";
 import { compact, type PruneOptions, pruneReplica } from "../../src/housekeeping.ts";
+import { plan } from "../../src/plan.ts";
+import { listReplica } from "../../src/replica.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import type { GetOptions, ObjectStore } from "../../src/store/object-store.ts";
 import { codecs } from "../format/objects.ts";
@@ -117,7 +119,7 @@ describe("prune", () => {
     expect(deleted).toEqual([]);
   });
 
-  test("what is uploaded and merged while levels are listed keeps what was the newest until then", async () => {
+  test("what is uploaded and merged while levels are listed, by a store that lists late, keeps what was the newest until then", async () => {
     const { store, clock } = memoryReplica();
     const chain = new Chain(store, clock);
     await chain.claim();
@@ -129,6 +131,7 @@ describe("prune", () => {
       override get: MemoryStore["get"] = (key, options) => store.get(key, options);
       override delete: MemoryStore["delete"] = (keys, options) => store.delete(keys, options);
       override async *list(prefix: string) {
+        if (prefix === "wal/0/") return;
         for await (const found of store.list(prefix)) if (!found.key.startsWith("wal/1")) yield found;
         if (prefix !== "wal/") return;
         await chain.writeMany(1);
@@ -140,6 +143,29 @@ describe("prune", () => {
     expect(planned).toHaveLength(15);
     expect(deleted).toEqual([]);
     expect((await chain.restorable()).has(newest)).toBe(true);
+  });
+
+  test("ended between any two deletes it leaves a history without a gap", async () => {
+    const { store, clock } = memoryReplica();
+    const chain = await history(store, clock, 56, async () => {});
+    await compact(store, codecs, clock, {});
+    const ends = [...chain.times.keys()].filter((_, i) => i % 10 === 0);
+    const remove = store.delete.bind(store);
+    store.delete = async (keys) => {
+      for (const [i, key] of keys.entries()) {
+        await remove([key]);
+        if (i % 8 > 0 && i < keys.length - 20) continue;
+        const listing = await listReplica(store);
+        const { txid: oldest } = listing.snapshots[0]!;
+        for (const txid of ends) {
+          if (txid < oldest) expect(() => plan(listing, "", { txid })).toThrow(NotRestorableError);
+          else expect(plan(listing, "", { txid })).not.toBeNull();
+        }
+      }
+    };
+    const { planned } = (await prune(store, clock, { retentionSecs: 86400 }))!;
+    const beforeBase = planned.filter(({ coveredBy }) => coveredBy.startsWith("snapshots/"));
+    expect(beforeBase.filter(({ key }) => key.startsWith("wal/")).length).toBeGreaterThan(20);
   });
 
   test("what another one replaces meanwhile is left for the next time", async () => {
