@@ -28,8 +28,8 @@ export interface Deletion {
   readonly object: SegmentInfo | SnapshotInfo;
   readonly coveredBy: SegmentInfo | SnapshotInfo;
   /**
-   * The last segment of level 0 that the listing has within the cover. A younger one that was uploaded while levels were
-   * listed, one after the other, keeps them all; then this one does not end where the cover does.
+   * The last segment of level 0 that the listing has within the cover. A younger one that the listing lacks, of a store that
+   * lists late, keeps them all; then this one does not end where the cover does.
    */
   readonly lastWithin?: SegmentInfo;
 }
@@ -157,15 +157,21 @@ function firstOfEachDay(snapshots: readonly SnapshotInfo[]): SnapshotInfo[] {
   return snapshots.filter((_, i) => i === 0 || days[i] !== days[i - 1]);
 }
 
-/** What leads to the base, or stands before it. */
+/**
+ * What leads to the base, or stands before it, by where it ends: whatever has gone when somebody looks, or when a run ends
+ * early, the rest is a history without a gap.
+ */
 function obsolete(listing: Listing, base: SnapshotInfo, ways: Ways, rules: RetentionRules): Deletion[] {
   const { fineRetentionMs, deletesLevel0 } = rules;
-  const segments = listing.segments.filter((segment) => {
-    if (ways.endOf(segment) > base.txid) return false;
-    return segment.level > 0 || (deletesLevel0 && segment.age >= fineRetentionMs);
-  });
-  const snapshots = listing.snapshots.filter(({ txid }) => txid < base.txid);
-  return [...segments, ...snapshots].map((object) => ({ object, coveredBy: base }));
+  const ends = new Map<SegmentInfo | SnapshotInfo, number>();
+  for (const segment of listing.segments)
+    if (segment.level > 0 || (deletesLevel0 && segment.age >= fineRetentionMs))
+      ends.set(segment, ways.endOf(segment));
+  for (const snapshot of listing.snapshots) if (snapshot.txid < base.txid) ends.set(snapshot, snapshot.txid);
+  return [...ends]
+    .filter(([, end]) => end <= base.txid)
+    .sort(([, a], [, b]) => a - b)
+    .map(([object]) => ({ object, coveredBy: base }));
 }
 
 function planSegments(levels: Levels, rules: RetentionRules): Deletion[] {
