@@ -8,12 +8,12 @@ import { lineageKey } from "./format/keys.ts";
 import { isGone } from "./look-again.ts";
 import type { Clock } from "./platform.ts";
 import { prefetch } from "./prefetch.ts";
-import { type Listing, listReplica, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
-import type { ObjectStore } from "./store/object-store.ts";
+import { findObject, type Listing, listReplica, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
+import type { ObjectInfo, ObjectStore } from "./store/object-store.ts";
 import { PatientStore } from "./store/patient-store.ts";
 import { analyseChain } from "./verify-chain.ts";
 import { checkContents } from "./verify-content.ts";
-import { checkObject, type SoundObject } from "./verify-object.ts";
+import { checkObject, type ObjectCheck, type SoundObject } from "./verify-object.ts";
 import {
   type Finding,
   finding,
@@ -22,8 +22,8 @@ import {
   verifyFields,
 } from "./verify-report.ts";
 
-/** Times that all begins anew when an object that was listed is gone: compacted, and deleted. */
-const TRIES = 3;
+/** Listings, of which each but the first means that an object of the one before is gone: compacted, and deleted. */
+const TRIES = 10;
 
 /** Objects that are checked at a time. */
 const OPEN_AHEAD = 4;
@@ -46,9 +46,10 @@ export async function verifyReplica(
 ): Promise<VerifyReport> {
   refuseUnknown(options, verifyFields, "verify options");
   const store = new PatientStore(unpatient, clock);
+  const checked = new Map<string, ObjectCheck>();
   for (let tries = 1; ; tries++) {
     try {
-      return await new Verification(store, codecs, options, replay, tries === TRIES).run();
+      return await new Verification(store, codecs, options, replay, checked, tries === TRIES).run();
     } catch (error) {
       if (tries === TRIES || !isGone(error)) throw error;
     }
@@ -65,6 +66,11 @@ class Verification {
     readonly codecs: Codecs,
     readonly options: VerifyOptions,
     readonly replay: Replay | null,
+    /**
+     * Of this try and those before, by what a listing says of the object: retention goes on while a large replica is read, and
+     * what was read is not read again for it.
+     */
+    readonly checked: Map<string, ObjectCheck>,
     /** What is listed and not there is a finding, and no longer a reason to look again. */
     readonly last: boolean,
   ) {}
@@ -141,11 +147,17 @@ class Verification {
   }
 
   async #check(info: SegmentInfo | SnapshotInfo, quick: boolean, signal: AbortSignal | undefined) {
+    const { store, codecs, checked } = this;
+    const name = nameOf(info);
     try {
-      return await checkObject(this.store, info, this.codecs, quick, signal);
+      const check = checked.get(name) ?? (await checkObject(store, info, codecs, quick, signal));
+      checked.set(name, check);
+      return check;
     } catch (error) {
       if (!this.last || !isGone(error)) throw error;
       const { key } = info;
+      const listed = await findObject(store, key, signal);
+      if (listed === null || nameOf(listed) !== name) throw error;
       const txid = "minTxid" in info ? info.minTxid : info.txid;
       const missing = finding("missing", `${key}: is listed, but not there`, { key, txid });
       return { object: null, findings: [missing], pages: 0 };
@@ -185,4 +197,8 @@ class Verification {
       return false;
     }
   }
+}
+
+function nameOf({ key, size, lastModified }: ObjectInfo): string {
+  return `${key} ${size} ${lastModified}`;
 }
