@@ -40,6 +40,7 @@ export async function leave(context: LeaveContext, detach: boolean): Promise<voi
   database.capture = null;
   if (detach) local.control.exec("PRAGMA journal_mode=delete");
   local.close();
+  if (!detach) platform.seal?.();
   const fingerprint = detach ? null : platform.fingerprint();
   fault("stop:before-record");
   await platform.cache.savePosition({ ...drainer.record, wal: null, fingerprint });

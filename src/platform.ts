@@ -29,6 +29,11 @@ export interface Platform {
   inspect(): LocalFile;
   /** Tells two states of the main file apart without reading all of it; null where there is none. */
   fingerprint(): string | null;
+  /**
+   * Sees to it that a program which writes without Sluice from now on changes the fingerprint; no such method where every write
+   * does. The database is closed.
+   */
+  seal?(): void;
   /** Prepares a place for a restored database. Existing files are not touched before its `finish`. */
   restoreTarget(): DatabaseTarget;
   /** Why the database could not be opened, where SQLite's own answer does not say; null where it does. */

@@ -193,7 +193,8 @@ export class Replicator extends TypedEventTarget<ReplicatorEvents> {
 
   /**
    * Uploads what it can within `stopTimeoutMs`, then lets go of the database. When all is cached and the application's
-   * connections are closed, the WAL is checkpointed and one plain file remains. What is not uploaded stays in the cache.
+   * connections are closed, the WAL is checkpointed and one plain file remains (in a browser with an empty WAL, whose absence
+   * tells the next start of somebody else). What is not uploaded stays in the cache.
    * @returns whether everything committed is in the store.
    */
   async stop(): Promise<{ uploaded: boolean }> {

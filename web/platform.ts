@@ -86,13 +86,21 @@ export class PoolPlatform implements Platform {
     return begin === null || begin.bytes.every((byte) => byte === 0) ? "absent" : "present";
   }
 
-  /** Size, and SQLite's header with its change counter: a pool keeps no times. */
+  /**
+   * Size, whether a WAL is there, and SQLite's header with its change counter: a pool keeps no times. In WAL mode pages change
+   * while that counter does not.
+   */
   fingerprint(): string | null {
     const begin = this.#begin(DATABASE_HEADER_SIZE);
     if (begin === null) return null;
     const hash = this.codecs.sha256();
     hash.update(begin.bytes);
-    return `${begin.size}:${idFromBytes(hash.digest())}`;
+    return `${begin.size}:${this.#has(this.#walPath) ? "wal:" : ""}${idFromBytes(hash.digest())}`;
+  }
+
+  /** An empty WAL: SQLite removes it when whoever opens the database in WAL mode closes it. */
+  seal(): void {
+    if (!this.#has(this.#walPath)) new PoolFile(this.#abi, this.baseVfs, this.#walPath).close();
   }
 
   restoreTarget(): DatabaseTarget {
@@ -123,9 +131,17 @@ export class PoolPlatform implements Platform {
     }
   }
 
+  get #walPath(): string {
+    return `${this.dbPath}-wal`;
+  }
+
+  #has(path: string): boolean {
+    return this.#pool.getFileNames().includes(path);
+  }
+
   /** The main file's size and first bytes, zeros beyond its end; null where there is no file. */
   #begin(amount: number): { size: number; bytes: Uint8Array } | null {
-    if (!this.#pool.getFileNames().includes(this.dbPath)) return null;
+    if (!this.#has(this.dbPath)) return null;
     const file = new PoolFile(this.#abi, this.baseVfs, this.dbPath);
     try {
       const bytes = new Uint8Array(amount);

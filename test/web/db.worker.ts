@@ -54,6 +54,12 @@ const calls = {
     replicator = await again();
     return holder;
   },
+  /** The app without Sluice, in WAL mode as it was left. */
+  besides(name: string, sql: string) {
+    const other = new pool!.OpfsSAHPoolDb(name);
+    other.exec(`PRAGMA locking_mode=exclusive; ${sql}`);
+    other.close();
+  },
   /** Several databases, all created before the first is started. */
   async runMany(config: SqliteReplicatorConfig, names: readonly string[]) {
     const all: SqliteReplicator[] = [];

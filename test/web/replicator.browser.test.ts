@@ -42,7 +42,7 @@ describe("the story", () => {
     const sum = await first.call("value", SUM);
     await first.call("close");
     expect(await first.call("stop")).toEqual({ uploaded: true });
-    expect(await first.call("files")).toEqual(["/data.db", "/data.db-sluice"]);
+    expect(await first.call("files")).toEqual(["/data.db", "/data.db-sluice", "/data.db-wal"]);
     const bytes = (await first.call("exportFile", "/data.db")) as Uint8Array;
 
     const second = worker();
@@ -246,7 +246,7 @@ describe("restore over a database", () => {
     await expect(again.call("restore", { overwrite: true })).rejects.toMatchObject({
       code: "SLUICE_CORRUPT_OBJECT",
     });
-    expect(await again.call("files")).toEqual(["/data.db", "/data.db-sluice"]);
+    expect(await again.call("files")).toEqual(["/data.db", "/data.db-sluice", "/data.db-wal"]);
     await again.call("start");
     expect(await again.call("value", SUM)).toBe(sum);
   });
@@ -288,6 +288,31 @@ describe("IndexedDB that is deleted", () => {
 });
 
 describe("leaving", () => {
+  test("what the app then commits without Sluice, in WAL mode and in place, is found by the next start", async () => {
+    const where = { directory: `/app-${crypto.randomUUID()}` };
+    const store = new MemoryStore();
+    const db = worker();
+    await db.create({}, store, where);
+    await db.call("start");
+    await db.call("exec", `${SCHEMA}; ${ROW}`);
+    await db.call("close");
+    await db.call("stop");
+    await db.create({}, store, where);
+    await db.call("start");
+    expect((await db.status()).state).toBe("running"); // nobody was there
+    await db.call("stop");
+    await db.call("besides", "/data.db", "UPDATE t SET b = 'without'");
+    await db.create({}, store, where);
+    const resync = db.next("resync");
+    await db.call("start");
+    await resync;
+    await db.call("waitUntilUploaded");
+    const copy = worker();
+    await copy.create({}, store, { directory: `/app-${crypto.randomUUID()}` });
+    await copy.call("start");
+    expect(await copy.call("value", "SELECT b FROM t")).toBe("without");
+  });
+
   test("detach leaves a plain database in rollback mode", async () => {
     const db = worker();
     await db.create({}, new MemoryStore(), place());

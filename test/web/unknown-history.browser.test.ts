@@ -149,9 +149,9 @@ unknownHistorySuite({
     "loseIndexedDb",
   ),
   "IndexedDB was lost, and another device went on": losing(UNKNOWN, leftBehind, "loseIndexedDb"),
-  // All of it had been taken over by IndexedDB.
+  // All of it had been taken over by IndexedDB, which cannot say whether a mark was lost.
   "the side file was lost": losing(
-    { error: "goes on", "adopt-local": "goes on", "adopt-remote": "goes on" },
+    { error: "compared", "adopt-local": "compared", "adopt-remote": "compared" },
     left,
     "loseSideFile",
   ),
