@@ -24,7 +24,7 @@ export async function requireTail(
   signal?: AbortSignal,
 ): Promise<void> {
   const { holdsEnd } = await checkTail(context, uploaded, pending, signal);
-  if (!holdsEnd) await requireEnd(context, uploaded, signal);
+  if (!holdsEnd) await requireEnd(context, uploaded, pending, signal);
 }
 
 /** The same for whoever makes up for what the store lost, also where that is our end. */
@@ -39,6 +39,7 @@ export async function requireNoOther(...look: Parameters<typeof requireTail>): P
 async function requireEnd(
   { store, writer, codecs }: TailContext,
   uploaded: Position,
+  pending: Position | null,
   signal?: AbortSignal,
 ): Promise<void> {
   const end = await endOfReplica(store, codecs, signal).catch((error: unknown) => {
@@ -46,6 +47,8 @@ async function requireEnd(
     throw error;
   });
   if (end === null || samePosition(end.to, uploaded)) return;
+  // An upload that was given up as failed may land only now.
+  if (pending !== null && samePosition(end.to, pending)) return;
   requireOwnEnd(store, end, { cached: uploaded, writer });
   throw new LostEndError(store, end.to, uploaded);
 }

@@ -1,9 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { choosePlan } from "../../src/choose-plan.ts";
+import { segmentKey } from "../../src/format/keys.ts";
 import { compact } from "../../src/housekeeping.ts";
+import { requireTail } from "../../src/own-end.ts";
 import { listReplica } from "../../src/replica.ts";
+import { collect } from "../../src/store/collect.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
-import { codecs } from "../format/objects.ts";
+import { codecs, lineage, writer } from "../format/objects.ts";
 import { Chain, memoryReplica } from "./chain.ts";
 
 /** Its writer uploads and merges between the requests that list level 0 and those that list the others. */
@@ -62,4 +65,28 @@ describe("what is uploaded and merged while a replica is listed", () => {
       expect(chosen!.txid).toBe(state[0]);
     }
   });
+});
+
+test("our own upload that lands while the end of the replica is looked for fences nobody", async () => {
+  const { store, clock } = memoryReplica();
+  const chain = new Chain(store, clock);
+  await chain.claim();
+  await chain.snapshotOfNothing();
+  await chain.writeMany(16);
+  await compact(store, codecs, clock, {});
+  const fine: string[] = [];
+  for await (const { key } of store.list("wal/0/")) fine.push(key);
+  // So it takes the whole replica to tell where it ends.
+  await store.delete(fine);
+  const uploaded = chain.position;
+  await chain.write([2], 4);
+  const key = segmentKey(0, uploaded.txid + 1, chain.position.txid);
+  const bytes = await collect((await store.get(key)).body, 1 << 20);
+  await store.delete([key]);
+  const listed = store.list.bind(store);
+  store.list = async function* (prefix, options) {
+    if (prefix === "wal/") await store.put(key, bytes, { ifNoneMatch: "*" });
+    yield* listed(prefix, options);
+  };
+  await requireTail({ store, lineage, writer, codecs }, uploaded, chain.position);
 });
