@@ -1,6 +1,7 @@
 import { ProgressLine } from "../progress.ts";
 import { compactReplica } from "../replica-tools.ts";
 import { type Command, EXIT_FAILED, EXIT_NOTHING, EXIT_OK } from "./command.ts";
+import { interruptible } from "./interrupted.ts";
 import { openReplica } from "./replica-word.ts";
 
 export const compact: Command = {
@@ -18,9 +19,12 @@ they stay as they are), 3 without a replica.`,
   async run([replica], { json }) {
     const store = await openReplica(replica!);
     const line = new ProgressLine("merging");
-    const report = await compactReplica(store, {
-      onProgress: ({ made, total }) => line.update(made / total, `${made}/${total} objects`),
-    }).finally(() => line.clear());
+    const report = await interruptible((signal) =>
+      compactReplica(store, {
+        signal,
+        onProgress: ({ made, total }) => line.update(made / total, `${made}/${total} objects`),
+      }),
+    ).finally(() => line.clear());
     if (report === null) {
       console.error(`sluice: there is no replica at ${store.url}.`);
       return EXIT_NOTHING;

@@ -1,6 +1,7 @@
 import { byteSize, ProgressLine } from "../progress.ts";
 import { pruneReplica } from "../replica-tools.ts";
 import { type Command, EXIT_FAILED, EXIT_NOTHING, EXIT_OK, type Options } from "./command.ts";
+import { interruptible } from "./interrupted.ts";
 import { openReplica } from "./replica-word.ts";
 import { parseDuration } from "./status.ts";
 
@@ -27,12 +28,15 @@ without a replica.`,
     const store = await openReplica(replica!);
     const dryRun = options["dry-run"] === true;
     const line = new ProgressLine("deleting");
-    const report = await pruneReplica(store, {
-      dryRun,
-      ...seconds(options, "retention", "retentionSecs"),
-      ...seconds(options, "fine-retention", "fineRetentionSecs"),
-      onProgress: ({ done, total }) => line.update(done / total, `${done}/${total} objects`),
-    }).finally(() => line.clear());
+    const report = await interruptible((signal) =>
+      pruneReplica(store, {
+        dryRun,
+        ...seconds(options, "retention", "retentionSecs"),
+        ...seconds(options, "fine-retention", "fineRetentionSecs"),
+        signal,
+        onProgress: ({ done, total }) => line.update(done / total, `${done}/${total} objects`),
+      }),
+    ).finally(() => line.clear());
     if (report === null) {
       console.error(`sluice: there is no replica at ${store.url}.`);
       return EXIT_NOTHING;

@@ -79,3 +79,13 @@ test("follow --once that is interrupted before it caught up does not pass for do
   expect(await interrupt(all, "SIGINT", begun, [...words, "--once"])).toBe(130);
   expect(await interrupt(all, "SIGINT", begun, words)).toBe(0);
 });
+
+test.each(["compact", "prune"])(
+  "%s that is interrupted says so, and the next run goes on",
+  async (command) => {
+    const all = await served();
+    expect(await interrupt(all, "SIGTERM", () => true, [command, all.url])).toBe(143);
+    all.store.holds = () => false;
+    expect(await sluice.run([command, all.url])).toMatchObject({ code: 0, stderr: "" });
+  },
+);
