@@ -7,6 +7,7 @@ import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { discardEntries } from "./give-up.ts";
+import { ArrivedError } from "./given-up.ts";
 import { KnownTail } from "./known-tail.ts";
 import { loadUpkeep } from "./load.ts";
 import { restoreDatabase, uploadBacklog } from "./restore-database.ts";
@@ -22,7 +23,8 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
   const uploaded = entries[0]?.from ?? record.cached;
   try {
     const { codecs, clock } = platform;
-    const tail = new KnownTail({ store, lineage: record.lineage, writer: record.writer, codecs, clock });
+    const { lineage, writer, givenUp } = record;
+    const tail = new KnownTail({ store, lineage, writer, codecs, clock, givenUp: () => givenUp });
     await tail.require(uploaded, entries[0]?.to ?? null, restoreOptions.signal);
     await uploadBacklog(platform, store, record, restoreOptions.signal);
     if (record.resync === undefined) return false;
@@ -32,7 +34,7 @@ export async function isFenced(context: StartContext, record: PositionRecord): P
     if (end !== null) requireOwnEnd(store, end, record);
     return false;
   } catch (error) {
-    if (error instanceof ReplicaFencedError) return true;
+    if (error instanceof ReplicaFencedError) return !(error instanceof ArrivedError);
     restoreOptions.signal?.throwIfAborted();
     // Once it runs, the database makes up for what is damaged in the cache, and a resync for what is in the replica.
     if (error instanceof DamagedEntryError || isDamage(error)) return false;

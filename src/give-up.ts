@@ -3,11 +3,12 @@ import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache
 import type { Drainer } from "./drainer.ts";
 import { fault } from "./faults.ts";
 import { samePosition } from "./format/position.ts";
+import { ArrivedError, alsoGivenUp } from "./given-up.ts";
 import { LostEndError } from "./lost-end.ts";
 
 /**
  * Gives up the head of the cache, which is damaged or continues what the store lost, and all that continues it: a resync
- * makes up for them, from the database, and for what was lost. So nothing damaged and no gap gets into the store, and the
+ * makes up for them, from the database, and for what was lost; or it comes too late, behind one that was given up before. So nothing damaged and no gap gets into the store, and the
  * replica stays what it was until the resync leads on from it. Nobody waits in vain: who waits for one of these transactions
  * waits for that.
  *
@@ -21,35 +22,45 @@ export async function giveUp(
   error: unknown,
 ): Promise<string | null> {
   const lost = error instanceof LostEndError;
-  if (!lost && !(error instanceof DamagedEntryError)) throw error;
+  const arrived = error instanceof ArrivedError;
+  if (!lost && !arrived && !(error instanceof DamagedEntryError)) throw error;
   while (drainer.busy) await drainer.settled();
   const { cached, resync } = drainer.record;
   const from = head?.from ?? cache.entries()[0]?.from ?? cached;
   if (lost && !samePosition(from, error.uploaded)) return null;
-  const reason = lost
-    ? error.message
-    : `the write cache is damaged: transaction ${from.txid + 1} and what is behind it`;
+  const reason =
+    lost || arrived
+      ? error.message
+      : `the write cache is damaged: transaction ${from.txid + 1} and what is behind it`;
   if (resync === undefined) drainer.markResync(reason);
   drainer.dropBehind(lost ? from.txid - 1 : from.txid);
   if (head === undefined) return resync === undefined ? reason : null;
-  await drainer.exclusively(() => discardEntries(cache, head, drainer.record, reason));
+  const end = arrived ? error.end : undefined;
+  await drainer.exclusively(() => discardEntries(cache, head, drainer.record, reason, end));
   return reason;
 }
 
 /**
  * Lets go of everything that waits for upload; the mark comes first, so that a crash in between is noticed. Our part of the
- * chain in the store then ends before the head: what it led to must not be taken for a position of the replica.
+ * chain in the store then ends at `end`, before the head: what it led to must not be taken for a position of the replica, as
+ * long as it does not stand there. It may have been sent, and arrive.
  */
 export async function discardEntries(
   cache: WriteCache,
   head: CacheEntry,
   record: PositionRecord,
   resync: string,
+  end = head.from,
 ): Promise<PositionRecord> {
   cache.markResync(resync);
   fault("discard:after-mark");
   await cache.dropBacklog();
-  const next = { ...record, cached: head.from, resync };
+  const next = {
+    ...record,
+    cached: end,
+    givenUp: alsoGivenUp(record.givenUp, head),
+    resync,
+  };
   cache.savePosition(next);
   fault("discard:before-ack");
   await cache.ack(head);

@@ -1,4 +1,5 @@
 import type { Position } from "./format/position.ts";
+import { mayArrive } from "./given-up.ts";
 import { LEVEL0_STAYS_MS } from "./level0-stays.ts";
 import { loadUpkeep } from "./load.ts";
 import type { Clock } from "./platform.ts";
@@ -18,6 +19,10 @@ export class KnownTail {
 
   constructor(context: TailContext & { readonly clock: Clock }) {
     this.#context = context;
+  }
+
+  mayArrive(from: Position): readonly Position[] {
+    return mayArrive(this.#context.givenUp(), from);
   }
 
   get known(): boolean {

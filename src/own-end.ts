@@ -1,9 +1,10 @@
-import type { PositionRecord } from "./cache/write-cache.ts";
+import type { GivenUp, PositionRecord } from "./cache/write-cache.ts";
 import { isDamage } from "./damage.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { type Position, samePosition } from "./format/position.ts";
+import { ArrivedError, mayArrive } from "./given-up.ts";
 import { lookAgain } from "./look-again.ts";
 import { LostEndError } from "./lost-end.ts";
 import { plan } from "./plan.ts";
@@ -15,7 +16,8 @@ import { checkTail, type TailContext } from "./tail.ts";
  * Looks whether the chain ends at `uploaded`, or with our own beyond: see `checkTail`. A replica that is damaged or has no
  * snapshot does not tell where it ends: nobody went on from it, and the snapshot that it lacks is due.
  *
- * Throws ReplicaFencedError where it ends with another writer's, LostEndError where it ends before that with ours, StoreError.
+ * Throws ReplicaFencedError where it ends with another writer's, ArrivedError where what we gave up is merged where `pending` was
+ * to be, LostEndError where it ends before that with ours, StoreError.
  */
 export async function requireTail(
   context: TailContext,
@@ -23,7 +25,8 @@ export async function requireTail(
   pending: Position | null,
   signal?: AbortSignal,
 ): Promise<void> {
-  const { holdsEnd } = await checkTail(context, uploaded, pending, signal);
+  const { holdsEnd, arrived } = await checkTail(context, uploaded, pending, signal);
+  if (arrived !== null && pending !== null) throw new ArrivedError(context.store, arrived);
   if (!holdsEnd) await requireEnd(context, uploaded, pending, signal);
 }
 
@@ -37,7 +40,7 @@ export async function requireNoOther(...look: Parameters<typeof requireTail>): P
 }
 
 async function requireEnd(
-  { store, writer, codecs }: TailContext,
+  { store, writer, codecs, givenUp }: TailContext,
   uploaded: Position,
   pending: Position | null,
   signal?: AbortSignal,
@@ -49,8 +52,8 @@ async function requireEnd(
   if (end === null || samePosition(end.to, uploaded)) return;
   // An upload that was given up as failed may land only now.
   if (pending !== null && samePosition(end.to, pending)) return;
-  requireOwnEnd(store, end, { cached: uploaded, writer });
-  throw new LostEndError(store, end.to, uploaded);
+  requireOwnEnd(store, end, { cached: uploaded, writer, givenUp: givenUp() });
+  if (end.to.txid < uploaded.txid) throw new LostEndError(store, end.to, uploaded);
 }
 
 /** The last object of the chain; null where nothing was uploaded. Throws what `plan` throws, CorruptObjectError, StoreError. */
@@ -66,17 +69,18 @@ export function endOfReplica(
 }
 
 /**
- * The chain ends where our record says, or before that with what we uploaded: a store may lose the rest. Where it ends before
- * that with another writer's, nobody can know whether that is what we went on from, or what went on without us.
+ * The chain ends where our record says, with what we gave up there, or before that with what we uploaded: a store may lose
+ * the rest. Where it ends before that with another writer's, nobody can know whether that is what we went on from, or what went on without us.
  *
  * Throws ReplicaFencedError where we cannot go on from there.
  */
 export function requireOwnEnd(
   { url }: ObjectStore,
   { to, header }: Pick<ObjectReader, "to" | "header">,
-  { cached, writer }: Pick<PositionRecord, "cached" | "writer">,
+  { cached, writer, givenUp }: Pick<PositionRecord, "cached" | "writer"> & { givenUp?: GivenUp | undefined },
 ): void {
-  if (samePosition(to, cached) || (to.txid < cached.txid && header.writer === writer)) return;
+  if ([cached, ...mayArrive(givenUp, cached)].some((own) => samePosition(to, own))) return;
+  if (to.txid < cached.txid && header.writer === writer) return;
   throw new ReplicaFencedError(
     `Another writer extended ${url} to transaction ${to.txid}; this one had come to ${cached.txid}. The local database still ` +
       "works; restore from the replica, or decide with onUnknownLocal.",

@@ -141,9 +141,9 @@ export async function uploadBacklog(
   onBare = () => {},
 ): Promise<void> {
   const { cache, codecs, clock } = platform;
-  const { lineage, writer } = record;
+  const { lineage, writer, givenUp } = record;
   const claim = { version: 1, lineage, writer, created: clock.now() } as const;
-  const tail = new KnownTail({ store, lineage, writer, codecs, clock, onBare });
+  const tail = new KnownTail({ store, lineage, writer, codecs, clock, onBare, givenUp: () => givenUp });
   const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   for (let head = cache.entries()[0]; head !== undefined; head = cache.entries()[0])
     await uploadHead(context, head, signal);

@@ -3,7 +3,7 @@ import { isDamage } from "./damage.ts";
 import type { SluiceError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
-import { type Position, samePosition } from "./format/position.ts";
+import type { Position } from "./format/position.ts";
 import { lookAgain } from "./look-again.ts";
 import { LostEndError } from "./lost-end.ts";
 import { requireOwnEnd } from "./own-end.ts";
@@ -27,7 +27,8 @@ export type ResyncBase = {
 );
 
 /**
- * Reads the replica's state at `cached`, where our chain ends and nobody else has extended it; or before it, where the record
+ * Reads the replica's state at `cached`, where our chain ends and nobody else has extended it; behind it,
+ * where what we gave up there has arrived; or before it, where the record
  * names a segment that was dropped when nothing could be recorded any more, or the store lost it. A replica that is damaged
  * has none, however often it is asked, and nor has one without a snapshot.
  *
@@ -39,8 +40,8 @@ export async function readResyncBase(
   codecs: Codecs,
   signal: AbortSignal,
 ): Promise<ResyncBase> {
-  const { lineage, cached } = record;
-  await checkTail({ store, lineage, codecs }, cached, null, signal);
+  const { lineage, cached, givenUp } = record;
+  await checkTail({ store, lineage, codecs, givenUp: () => givenUp }, cached, null, signal);
   return lookAgain(async () => {
     const listing = await listReplica(store, signal);
     let from = cached;
@@ -49,7 +50,7 @@ export async function readResyncBase(
     const goOnFrom = (end: Pick<ObjectReader, "to" | "header">) => {
       requireOwnEnd(store, end, record);
       from = end.to;
-      if (!samePosition(from, cached)) damage = new LostEndError(store, from, cached);
+      if (from.txid < cached.txid) damage = new LostEndError(store, from, cached);
     };
     try {
       if (listing.snapshots.length === 0) {

@@ -1,11 +1,12 @@
 import type { Database, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
-import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
+import type { CacheEntry, PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { fault } from "./faults.ts";
 import { type Codecs, zstdLevel } from "./format/codecs.ts";
 import { ObjectEncoder } from "./format/encode.ts";
 import { formatVersion, type ObjectHeader } from "./format/header.ts";
 import { lockBytePage } from "./format/layout.ts";
 import type { Position } from "./format/position.ts";
+import { mayArrive } from "./given-up.ts";
 import type { Clock } from "./platform.ts";
 import type { ReplicaState } from "./replica-state.ts";
 import { readPages } from "./snapshot.ts";
@@ -67,7 +68,7 @@ export async function resync(
     const { chunk, id, size } = encoder.finish();
     await append.write(chunk);
     const entry = { from, to: { txid: at.txid, id }, size, time: at.time };
-    const next = recordAt(record, entry.to, at, fingerprint, replica === null);
+    const next = recordAt(record, entry, at, fingerprint, replica === null);
     fault("resync:before-commit");
     await append.commit(entry, next);
     fault("resync:after-commit");
@@ -106,13 +107,14 @@ function segmentHeader(
 }
 
 function recordAt(
-  { version, lineage, writer }: PositionRecord,
-  cached: Position,
+  { version, lineage, writer, givenUp }: PositionRecord,
+  { from, to: cached }: CacheEntry,
   { pageCount, pageSize, time, wal }: Watermark,
   fingerprint: string | null,
   whole: boolean,
 ): PositionRecord {
-  const next = { version, lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint };
+  const late = mayArrive(givenUp, from).length > 0 && { givenUp };
+  const next = { version, lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint, ...late };
   // What could not be read cannot be restored either, which a crash would else leave so.
   return whole ? { ...next, snapshotOwed: cached.txid } : next;
 }

@@ -2,6 +2,7 @@ import { CACHE_LOST, GOING_BACK, type PositionRecord, WENT_BACK } from "./cache/
 import type { RestoreOptions, Settings } from "./config.ts";
 import { LocalDatabaseError, UnknownLocalHistoryError } from "./errors.ts";
 import { fault } from "./faults.ts";
+import { mayArrive } from "./given-up.ts";
 import { loadAdopt, loadRestore, loadUnproven } from "./load.ts";
 import { LocalDatabase } from "./local-database.ts";
 import type { Platform } from "./platform.ts";
@@ -195,8 +196,11 @@ function captureFrom(
   const { pageSize, time } = record;
   // Of what was restored, the record has the count of an object.
   const pageCount = Math.min(record.pageCount, local.pageCount());
+  // What was given up may be where the chain turns out to end: what comes is behind it.
+  const ends = [record.cached, ...mayArrive(record.givenUp, record.cached)];
+  const txid = Math.max(...ends.map((end) => end.txid));
   const capture = new Capture(
-    { txid: record.cached.txid, wal, pageCount, pageSize, time },
+    { txid, wal, pageCount, pageSize, time },
     () => platform.clock.now(),
     (first, last, each) => local.wal.scan(local.pageSize, first, last, each),
   );

@@ -1,9 +1,11 @@
+import type { GivenUp } from "./cache/write-cache.ts";
 import { readClaim } from "./claim.ts";
 import { isDamage } from "./damage.ts";
 import { ReplicaFencedError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { maxLevel, segmentKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
 import { type Position, samePosition } from "./format/position.ts";
+import { mayArrive } from "./given-up.ts";
 import { isGone } from "./look-again.ts";
 import { openStored, parseSegments, parseSnapshots, readStoredId, type SegmentInfo } from "./replica.ts";
 import type { ObjectStore } from "./store/object-store.ts";
@@ -18,6 +20,7 @@ export interface TailContext {
   readonly codecs: Codecs;
   /** Nothing can be restored from what is there: it has no claim, or no snapshot. */
   readonly onBare?: () => void;
+  readonly givenUp: () => GivenUp | undefined;
 }
 
 /**
@@ -30,15 +33,15 @@ export interface TailContext {
  * Throws ReplicaFencedError, StoreError.
  */
 export async function checkTail(
-  { store, lineage, codecs, onBare }: Omit<TailContext, "writer">,
+  { store, lineage, codecs, onBare, givenUp }: Omit<TailContext, "writer">,
   uploaded: Position,
   pending: Position | null,
   signal?: AbortSignal,
-): Promise<{ readonly holdsEnd: boolean }> {
+): Promise<{ readonly holdsEnd: boolean; readonly arrived: Position | null }> {
   const claim = await readClaim(store, signal);
   if (claim === null) {
     onBare?.();
-    return { holdsEnd: true }; // Nothing there, or nothing yet.
+    return { holdsEnd: true, arrived: null }; // Nothing there, or nothing yet.
   }
   if (claim.lineage !== lineage)
     throw new ReplicaFencedError(
@@ -46,11 +49,13 @@ export async function checkTail(
         "Restore from it, or replicate to another prefix.",
       { writer: claim.writer },
     );
-  const { snapshots, beyond, last, landed } = await look(store, codecs, uploaded.txid, pending, signal);
+  const own = [...(pending === null ? [] : [pending]), ...mayArrive(givenUp(), uploaded)];
+  const { snapshots, beyond, last, landed, merged } = await look(store, codecs, uploaded.txid, own, signal);
   if (beyond === null) {
     if (snapshots === 0) onBare?.();
+    const arrived = merged === pending ? null : merged;
     const known = landed || uploaded.txid === 0;
-    return { holdsEnd: known || (last !== null && (await hasId(store, last, uploaded.id, signal))) };
+    return { arrived, holdsEnd: known || (last !== null && (await hasId(store, last, uploaded.id, signal))) };
   }
   throw new ReplicaFencedError(
     `Another writer extended ${store.url} beyond transaction ${uploaded.txid}. The local database still works; ` +
@@ -66,22 +71,25 @@ interface Seen {
   readonly beyond: string | null;
   /** The last segment of level 0 that begins before our end, where one begins not long before. */
   readonly last: SegmentInfo | null;
-  /** What may be our pending segment is there. */
+  /** What may be our own next segment is there. */
   readonly landed: boolean;
+  /** The one of them up to which others were merged. */
+  readonly merged: Position | null;
 }
 
 async function look(
   store: ObjectStore,
   codecs: Codecs,
   txid: number,
-  pending: Position | null,
+  own: readonly Position[],
   signal?: AbortSignal,
 ): Promise<Seen> {
   const options = { ...(signal && { signal }) };
   let last: SegmentInfo | null = null;
   let landed = false;
+  let merged: Position | null = null;
   let snapshots = 0;
-  const seen = (beyond: string | null): Seen => ({ snapshots, beyond, last, landed });
+  const seen = (beyond: string | null): Seen => ({ snapshots, beyond, last, landed, merged });
   for await (const info of parseSnapshots(store.list(snapshotPrefix, options))) {
     if (info.txid > txid) return seen(info.key);
     snapshots += 1;
@@ -92,14 +100,16 @@ async function look(
   for await (const info of parseSegments(segments)) {
     // Keys of level 0 say where a segment begins: one that begins at txid + 1 is the first that can lead beyond.
     if (info.minTxid <= txid) last = info;
-    else if (pending !== null && info.minTxid === txid + 1) landed = true;
+    else if (own.length > 0 && info.minTxid === txid + 1) landed = true;
     else return seen(info.key);
   }
   for (let level = 1; level <= maxLevel; level++)
     for await (const info of parseSegments(store.list(segmentPrefix(level), options))) {
       if (info.maxTxid! <= txid) continue;
-      if (info.maxTxid !== pending?.txid) return seen(info.key);
-      if (!samePosition((await openStored(store, info, codecs, signal)).to, pending)) return seen(info.key);
+      if (!own.some((end) => end.txid === info.maxTxid)) return seen(info.key);
+      const { to } = await openStored(store, info, codecs, signal);
+      merged = own.find((end) => samePosition(end, to)) ?? null;
+      if (merged === null) return seen(info.key);
       landed = true;
     }
   return seen(null);

@@ -1,6 +1,8 @@
 import type { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry } from "./cache/write-cache.ts";
 import { ReplicaFencedError, StoreError } from "./errors.ts";
+import { samePosition } from "./format/position.ts";
+import { ArrivedError } from "./given-up.ts";
 import { findObject, openStored } from "./replica.ts";
 import type { UploadContext } from "./upload.ts";
 
@@ -8,11 +10,11 @@ import type { UploadContext } from "./upload.ts";
  * Bytes of the object under `key`, where that is the entry itself, from an earlier try whose answer was lost. `failure` is
  * what this try met: that the key is taken, or that the entry is damaged.
  *
- * Throws ReplicaFencedError where it is another. Where no object is listed there, a damaged entry's failure; a key that is
+ * Throws ReplicaFencedError where it is another, ArrivedError where that was given up before. Where no object is listed there, a damaged entry's failure; a key that is
  * taken will be listed, so then StoreError, to be tried again.
  */
 export async function findOurs(
-  { store, codecs }: UploadContext,
+  { store, codecs, tail }: UploadContext,
   entry: CacheEntry,
   key: string,
   failure: StoreError | DamagedEntryError,
@@ -24,6 +26,8 @@ export async function findOurs(
   if (info === null) throw failure;
   const standing = await openStored(store, info, codecs, signal);
   if (standing.id === entry.to.id) return info.size;
+  const own = tail.mayArrive(entry.from).find((end) => samePosition(end, standing.to));
+  if (own !== undefined) throw new ArrivedError(store, own);
   throw new ReplicaFencedError(
     `Another writer extended ${store.url} at transaction ${entry.from.txid + 1}. The local database still works; ` +
       "what it holds beyond that transaction is not in the replica.",

@@ -90,7 +90,7 @@ export class Tasks {
       this.uploads.forgetClaim();
       this.snapshots.lost();
     };
-    this.#tail = new KnownTail({ ...common, onBare });
+    this.#tail = new KnownTail({ ...common, onBare, givenUp: () => this.drainer.record.givenUp });
     this.drainer = new Drainer({
       ...common,
       wal: started.local.wal,

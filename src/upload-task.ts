@@ -2,6 +2,7 @@ import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { CacheEntry } from "./cache/write-cache.ts";
 import type { ReplicaFencedError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
+import { ArrivedError } from "./given-up.ts";
 import type { Task } from "./loop.ts";
 import type { StoredInfo } from "./replica.ts";
 import type { StoreCapabilities } from "./store/object-store.ts";
@@ -112,7 +113,10 @@ export class UploadTask implements Task {
     const began = clock.now();
     if (this.fenced !== null) throw this.fenced;
     if (this.#lookForOther) {
-      await tail.requireNoOther(uploaded(), context.cache.entries()[0]?.to ?? null, signal);
+      const head = context.cache.entries()[0];
+      await tail
+        .requireNoOther(uploaded(), head?.to ?? null, signal)
+        .catch((error: unknown) => this.#giveUp(head, error));
       this.#lookForOther = false;
     }
     if (this.#look) {
@@ -146,7 +150,7 @@ export class UploadTask implements Task {
    */
   async #giveUp(head: CacheEntry | undefined, error: unknown): Promise<void> {
     await this.#o.giveUp(head, error);
-    if (head === undefined) return;
+    if (head === undefined || error instanceof ArrivedError) return;
     if (this.#gaveUp) throw error;
     this.#gaveUp = true;
     // Of the replica the resync says what it finds.

@@ -8,8 +8,19 @@ import type { CacheEntry, PositionRecord } from "./write-cache.ts";
  */
 export function readPositionRecord(value: unknown): PositionRecord | null {
   if (!isRecord(value)) return null;
-  const { lineage, writer, cached, pageCount, pageSize, time, wal, fingerprint, resync, snapshotOwed } =
-    value;
+  const {
+    lineage,
+    writer,
+    cached,
+    pageCount,
+    pageSize,
+    time,
+    wal,
+    fingerprint,
+    resync,
+    snapshotOwed,
+    givenUp,
+  } = value;
   const valid =
     isId(lineage) &&
     isId(writer) &&
@@ -17,7 +28,8 @@ export function readPositionRecord(value: unknown): PositionRecord | null {
     [pageCount, pageSize, time, snapshotOwed ?? 0].every(isCount) &&
     (wal === null || isWalPosition(wal)) &&
     (fingerprint === null || typeof fingerprint === "string") &&
-    (resync === undefined || typeof resync === "string");
+    (resync === undefined || typeof resync === "string") &&
+    (givenUp === undefined || isGivenUp(givenUp));
   return valid ? (value as unknown as PositionRecord) : null;
 }
 
@@ -32,6 +44,10 @@ function isWalPosition(value: unknown): boolean {
   if (!isRecord(value)) return false;
   const { salt1, salt2, frame, checksum1, checksum2 } = value;
   return [salt1, salt2, frame, checksum1, checksum2].every(isCount);
+}
+
+function isGivenUp(value: unknown): boolean {
+  return isRecord(value) && isPosition(value.from) && Array.isArray(value.to) && value.to.every(isPosition);
 }
 
 function isPosition(value: unknown): value is Position {

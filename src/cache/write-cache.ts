@@ -166,6 +166,14 @@ export interface PositionRecord {
    * later. It stays when there is one, which the store tells.
    */
   readonly snapshotOwed?: number;
+  /** Present: heads that were given up, and may have been sent before: what of them arrives late is our own. */
+  readonly givenUp?: GivenUp;
+}
+
+/** Heads of the cache at one position, each of which was to lead on from there. */
+export interface GivenUp {
+  readonly from: Position;
+  readonly to: readonly Position[];
 }
 
 export interface WalPosition {

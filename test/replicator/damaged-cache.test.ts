@@ -18,8 +18,9 @@ import type { Database } from "@sqlite.org/sqlite-wasm";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { CacheDirectory } from "../../node/cache-directory.ts";
 import { MemoryStore, verifyReplica } from "../../node/index.ts";
+import { segmentKey } from "../../src/format/keys.ts";
 import { collect } from "../../src/store/object-store.ts";
-import { partsOf } from "../format/objects.ts";
+import { decodeObject, encodeObject, partsOf, someId } from "../format/objects.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import {
   pageHashes,
@@ -37,7 +38,7 @@ async function running(config: { maxCacheSize?: number } = {}) {
   const memory = new MemoryStore();
   const store = new FaultyStore(memory);
   const cacheDir = join(temporaryFolder(), "cache");
-  const start = async () => {
+  const start = async (more: { onUnknownLocal?: "adopt-remote" } = {}) => {
     const { replicator } = await quietReplicator({
       dbPath,
       replica: store,
@@ -45,6 +46,7 @@ async function running(config: { maxCacheSize?: number } = {}) {
       cacheDir,
       stopTimeoutMs: 0,
       ...config,
+      ...more,
     });
     await replicator.start();
     const heard: { code?: string }[] = [];
@@ -74,6 +76,11 @@ async function running(config: { maxCacheSize?: number } = {}) {
     expect(restored).toEqual(pageHashes(sqlite3, db));
   };
   return { ...first, start, cache, cacheDir, dbPath, memory, store, expectRestored };
+}
+
+async function readObject(store: MemoryStore, key: string) {
+  const { body, size } = await store.get(key);
+  return collect(body, size);
 }
 
 function flip(path: string, at: number, bit: number): void {
@@ -181,6 +188,102 @@ test.each(["altered", "cut"])(
     await expectRestored(db);
   },
 );
+
+describe("one that was sent, damaged and given up, and arrives late, is the writer's own", () => {
+  /** The head of three is damaged; `late` is what was sent of it, and `arrive` lets it land. */
+  async function cutOff() {
+    const site = await running();
+    const { memory, cache, db, replicator } = site;
+    const path = cache(db, 3)[0]!;
+    const late = new Uint8Array(readFileSync(path).subarray(0, objectLength(path)));
+    const { to } = (await decodeObject(late)).object;
+    const key = segmentKey(0, to.txid, to.txid);
+    flip(path, 100, 3);
+    const arrive = (bytes: Uint8Array = late) => memory.put(key, bytes, { ifNoneMatch: "*" });
+    const fenced: unknown[] = [];
+    replicator.addEventListener("fenced", ({ detail }) => fenced.push(detail));
+    const givenUp = new Promise((resolve) => replicator.addEventListener("resync", resolve, { once: true }));
+    const expectOwn = async (last: Pick<typeof site, "db" | "replicator" | "heard"> = site) => {
+      await last.replicator.waitUntilUploaded();
+      last.db.exec("INSERT INTO t(v) VALUES('on')");
+      await last.replicator.waitUntilUploaded();
+      expect(last.heard).toMatchObject(last === site ? [{ code: "SLUICE_CACHE" }] : []);
+      expect(last.db.selectValue("SELECT count(*) FROM t")).toBe(4);
+      await site.expectRestored(last.db);
+      expect(fenced).toEqual([]);
+      expect(await verifyReplica({ replica: memory })).toMatchObject({ ok: true, findings: [] });
+    };
+    return { ...site, late, key, arrive, givenUp, expectOwn };
+  }
+
+  test("before the resync looks where the chain ends", async () => {
+    const { replicator, arrive, givenUp, expectOwn } = await cutOff();
+    const uploaded = replicator.waitUntilUploaded();
+    await givenUp;
+    await arrive();
+    await uploaded;
+    await expectOwn();
+  });
+
+  test("just before what makes up for it", async () => {
+    const { replicator, store, key, arrive, givenUp, expectOwn } = await cutOff();
+    const uploaded = replicator.waitUntilUploaded();
+    await givenUp;
+    store.meanwhile = async (method, put) => {
+      if (method !== "put" || put !== key) return;
+      store.meanwhile = async () => {};
+      await arrive();
+    };
+    await uploaded;
+    await expectOwn();
+  });
+
+  describe.each(["before what makes up for it is cached", "behind that"])(
+    "while the process is gone, which ended %s",
+    (ended) => {
+      test.each([
+        ["as it is", {}],
+        ["and was merged since", {}],
+        ["and it is decided what counts where another went on", { onUnknownLocal: "adopt-remote" }],
+      ] as const)("%s", async (how, config) => {
+        const { replicator, db, memory, store, key, late, start, arrive, expectOwn } = await cutOff();
+        const asked = new Promise<void>((resolve) => {
+          replicator.addEventListener("resync", () => {
+            const [last, ofIt] = ended === "behind that" ? ["put", key] : ["list", "snapshots/"];
+            store.fault = (...request) => {
+              if (request[0] !== last || request[1] !== ofIt) return "pass";
+              resolve();
+              return "before";
+            };
+          });
+        });
+        replicator.flush().catch(() => undefined);
+        await asked;
+        db.close();
+        await replicator.stop();
+        store.fault = () => "pass";
+        if (how !== "and was merged since") await arrive();
+        else {
+          const { object, pages } = await decodeObject(late);
+          const { to, header } = object;
+          await memory.put(segmentKey(1, to.txid, to.txid), encodeObject({ ...header, to }, pages).bytes);
+        }
+        await expectOwn(await start(config));
+      });
+    },
+  );
+
+  test("another writer's object there is another's", async () => {
+    const { replicator, memory, key, late, arrive, givenUp } = await cutOff();
+    const uploaded = replicator.waitUntilUploaded().catch((error: unknown) => error);
+    await givenUp;
+    const { object, pages } = await decodeObject(late);
+    await arrive(encodeObject({ ...object.header, writer: someId }, pages).bytes);
+    expect(await uploaded).toMatchObject({ code: "SLUICE_FENCED" });
+    const standing = await decodeObject(await readObject(memory, key));
+    expect(standing.object.header.writer).toBe(someId);
+  });
+});
 
 test("where the replica is damaged too, a snapshot behind the resync makes up for that", async () => {
   const { replicator, db, cache, memory, expectRestored } = await running();

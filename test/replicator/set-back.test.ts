@@ -91,7 +91,7 @@ async function begun() {
   const machine = new Machine();
   const { clock } = machine;
   const claim = { version: 1, lineage, writer, created: 1 } as const;
-  const tail = new KnownTail({ store, lineage, writer, codecs, clock });
+  const tail = new KnownTail({ store, lineage, writer, codecs, clock, givenUp: () => undefined });
   const context = { store, cache, codecs, clock, tail, claim, claimed: true };
   return { store, chain, entry, key, acked, machine, tail, context };
 }

@@ -20,8 +20,6 @@ export class Chain {
   readonly #writers = new Map<string, string>();
   readonly #ids = new Map<string, string>();
   #tail: Position | null = null;
-  /** The machine that made the newest segment of level 0. */
-  extendedBy: string | null = null;
   /** Positions that objects of the store lead to. */
   readonly #stored = new Map<number, Position>();
   /** When the first snapshot landed. */
@@ -135,7 +133,6 @@ export class Chain {
       `${key} continues ${nameOf(from!)}, the chain ends at ${nameOf(end)}`,
     );
     this.#store(to);
-    this.extendedBy = writer!;
   }
 
   #store(to: Position): void {

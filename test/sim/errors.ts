@@ -31,9 +31,7 @@ function isEarned(machine: Machine, error: unknown): boolean {
   if (error instanceof StateError && /was dropped with the backlog/.test(error.message))
     return machine.overflowed || queue.wasDamaged || machine.endLost;
   if (error instanceof StateError) return machine.stopping || machine.resyncing;
-  // What it gave up as damaged had been sent, and has arrived since.
-  const arrived = queue.wasDamaged && chain.extendedBy === machine.name;
-  if (error instanceof ReplicaFencedError) return excused || arrived;
+  if (error instanceof ReplicaFencedError) return excused;
   if (error instanceof UnknownLocalHistoryError) return excused;
   // The backlog was dropped, and that could not be recorded.
   if (error instanceof BrokenReplicaError && /what was uploaded ended at/.test(error.message))

@@ -51,8 +51,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: "a damaged entry of the cache counts as uploaded",
     file: "src/give-up.ts",
-    text: "cached: head.from",
-    instead: "cached: head.to",
+    text: "end = head.from",
+    instead: "end = head.to",
   },
   {
     what: "a snapshot is published before the segments that lead to it",

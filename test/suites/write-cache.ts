@@ -305,6 +305,7 @@ export function writeCacheSuite(
           fingerprint: 'ünï "quoted" \n 日本',
           resync: "why: 100 % 🙂",
           snapshotOwed: Number.MAX_SAFE_INTEGER - 1,
+          givenUp: { from: { txid: 0, id: "0".repeat(32) }, to: [{ txid: 1, id: "ff".repeat(16) }] },
         };
         await cache.savePosition(full);
         expect((await restart()).position).toEqual(full);

@@ -31,7 +31,14 @@ test("an entry whose acknowledgement failed, although it took place, is not need
   await cache.readRange(entryOf(1, 2), 0, 1);
   const claim = { version: 1, lineage: "a".repeat(32), writer: "b".repeat(32), created: 1 } as const;
   const [store, clock] = [new MemoryStore(), systemClock];
-  const tail = new KnownTail({ store, lineage: claim.lineage, writer: claim.writer, codecs, clock });
+  const tail = new KnownTail({
+    store,
+    lineage: claim.lineage,
+    writer: claim.writer,
+    codecs,
+    clock,
+    givenUp: () => undefined,
+  });
   const context = { store, cache, codecs, clock, tail, claim, claimed: false };
   const [head] = cache.entries();
   faultTransactions((count) => (count < 2 ? FAULTS["is lost after it took place"] : undefined));
