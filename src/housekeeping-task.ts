@@ -1,4 +1,5 @@
 import type { Retention } from "./config.ts";
+import type { SluiceError } from "./errors.ts";
 import type { Position } from "./format/position.ts";
 import type { Housekeeper } from "./housekeeper.ts";
 import { loadHousekeeping } from "./load.ts";
@@ -24,6 +25,8 @@ export interface HousekeepingTaskOptions {
   /** The transactions of snapshots that are being taken. */
   readonly pinned: () => readonly number[];
   readonly onFailed: (error: unknown) => void;
+  /** The newest state of the replica does not restore, which was looked at. */
+  readonly onBroken: (damage: SluiceError) => Promise<void>;
 }
 
 /**
@@ -82,7 +85,7 @@ export class HousekeepingTask implements Task {
     this.#waiting = 0;
     if (listing) this.#listedAt = this.#o.platform.clock.now();
     // What fails makes nothing due by itself, since it may never succeed: later uploads do, and then by a listing.
-    await (listing ? this.#housekeeper.list() : this.#housekeeper.merge(uploaded));
+    await (listing ? this.#housekeeper.list(uploaded) : this.#housekeeper.merge(uploaded));
     this.#waiting = (this.#housekeeper.waiting % UPLOADS_A_GROUP) + this.#uploaded.length;
   }
 

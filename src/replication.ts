@@ -1,5 +1,5 @@
 import type { CacheEntry } from "./cache/write-cache.ts";
-import { ReplicaFencedError, StateError } from "./errors.ts";
+import { ReplicaFencedError, type SluiceError, StateError } from "./errors.ts";
 import type { AuditEvent } from "./events.ts";
 import type { Position } from "./format/position.ts";
 import { leave } from "./leave.ts";
@@ -41,6 +41,7 @@ export class Replication {
       mergeBacklog: () => this.#mergeBacklog(),
       makeRoom: () => this.#makeRoom(),
       uploadedPosition: () => this.#uploadedPosition,
+      onBroken: (damage) => this.#oweSnapshot(damage),
     });
   }
 
@@ -82,6 +83,17 @@ export class Replication {
     this.#tasks.drainer.markResync(reason);
     this.#o.emit("resync", { reason, phase: "needed" });
     this.#tasks.loop.wake();
+  }
+
+  /** A snapshot makes the replica whole again, also where this process does not come to it. */
+  async #oweSnapshot(damage: SluiceError): Promise<void> {
+    const { drainer, snapshots } = this.#tasks;
+    while (drainer.busy) await drainer.settled();
+    const owing = { ...drainer.record, snapshotOwed: this.#uploaded };
+    this.#o.platform.cache.savePosition(owing);
+    drainer.adopt(owing);
+    this.#fail(damage);
+    snapshots.want();
   }
 
   async #giveUp(...why: Parameters<UploadTaskOptions["giveUp"]>): Promise<void> {

@@ -5,7 +5,7 @@ import { Drainer } from "./drainer.ts";
 import type { AuditEvent, ReplicatorEvents } from "./events.ts";
 import type { Position } from "./format/position.ts";
 import { RestartGate } from "./gate.ts";
-import { HousekeepingTask } from "./housekeeping-task.ts";
+import { HousekeepingTask, type HousekeepingTaskOptions } from "./housekeeping-task.ts";
 import { KnownTail } from "./known-tail.ts";
 import { Loop } from "./loop.ts";
 import { OverflowTask } from "./overflow-task.ts";
@@ -46,6 +46,7 @@ export interface TasksHost {
   readonly mergeBacklog: () => Promise<void>;
   readonly makeRoom: () => void;
   readonly uploadedPosition: () => Position;
+  readonly onBroken: HousekeepingTaskOptions["onBroken"];
 }
 
 /** What most of them work on. */
@@ -127,6 +128,7 @@ export class Tasks {
       retention: settings.retention,
       paused: this.#fenced,
       pinned: () => this.drainer.pinned,
+      onBroken: host.onBroken,
     });
     const { clock } = common;
     const { drains, uploads, snapshots, resyncs, housekeeping } = this;

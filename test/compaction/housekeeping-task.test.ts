@@ -1,17 +1,25 @@
-import { expect, test } from "vitest";
-import { StoreError } from "../../src/errors.ts";
-import { compact } from "../../src/housekeeping.ts";
+import { describe, expect, test } from "vitest";
+import { BrokenReplicaError, type SluiceError, StoreError } from "../../src/errors.ts";
+import { segmentKey, snapshotPrefix } from "../../src/format/keys.ts";
+import { compact, pruneReplica } from "../../src/housekeeping.ts";
 import { HousekeepingTask } from "../../src/housekeeping-task.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
-import type { ObjectStore } from "../../src/store/object-store.ts";
+import type { ListOptions, ObjectStore } from "../../src/store/object-store.ts";
 import { codecs, lineage } from "../format/objects.ts";
 import { Chain, TestClock } from "./chain.ts";
+
+const LISTING_INTERVAL_MS = 15 * 60_000;
 
 function upload(task: HousekeepingTask, txid: number): void {
   task.uploaded({ txid, id: "" }, { key: "", size: 100 });
 }
 
-function taskOver(store: ObjectStore, clock: TestClock, compaction: boolean): HousekeepingTask {
+function taskOver(
+  store: ObjectStore,
+  clock: TestClock,
+  compaction: boolean,
+  onBroken = async (_: SluiceError) => {},
+): HousekeepingTask {
   return new HousekeepingTask({
     platform: { codecs, clock },
     store,
@@ -22,6 +30,7 @@ function taskOver(store: ObjectStore, clock: TestClock, compaction: boolean): Ho
     paused: () => false,
     pinned: () => [],
     onFailed: () => undefined,
+    onBroken,
   });
 }
 
@@ -96,5 +105,80 @@ test.each([true, false])(
     await write();
     expect([asked, task.refused]).toEqual([3, false]);
     expect(await chain.missing(1000)).toEqual([]);
+  },
+);
+
+describe.each([true, false])(
+  "what the store has lost of what was uploaded (compaction: %s)",
+  (compaction) => {
+    /** A snapshot and 20 segments, and a task that knows of them. */
+    async function known() {
+      const clock = new TestClock();
+      let looks = 0;
+      class Counting extends MemoryStore {
+        override list(prefix: string, options?: ListOptions): ReturnType<MemoryStore["list"]> {
+          if (prefix === snapshotPrefix) looks += 1;
+          return super.list(prefix, options);
+        }
+      }
+      const store = new Counting({ now: clock.now });
+      const chain = new Chain(store, clock);
+      await chain.claim();
+      await chain.snapshotOfNothing();
+      const broken: SluiceError[] = [];
+      const task = taskOver(store, clock, compaction, async (damage) => void broken.push(damage));
+      const write = async (count: number) => {
+        const keys: string[] = [];
+        for (let i = 0; i < count; i++) {
+          const { txid } = chain.position;
+          const key = segmentKey(0, txid + 1, txid + 1);
+          await chain.write([2], 4);
+          task.uploaded({ txid, id: "" }, { key, size: 100 });
+          keys.push(key);
+        }
+        return keys;
+      };
+      const list = async () => {
+        clock.time += LISTING_INTERVAL_MS;
+        await write(1);
+        expect(task.due()).not.toBeNull();
+        looks = 0;
+        await task.run();
+        return looks;
+      };
+      await write(20);
+      await list();
+      return { clock, store, chain, broken, write, list };
+    }
+
+    test.each([0, 2])("is found by the next listing, %i uploads after the last", async (uploads) => {
+      const { store, broken, write, list } = await known();
+      const keys = await write(uploads);
+      const all: string[] = [];
+      for await (const { key } of store.list("wal/0/")) all.push(key);
+      await store.delete(all.slice(-1 - uploads));
+      await list();
+      expect({ keys: keys.length, broken }).toMatchObject({
+        keys: uploads,
+        broken: [expect.any(BrokenReplicaError)],
+      });
+    });
+
+    test("is nothing where a snapshot leads beyond it, or where it was to go", async () => {
+      const { clock, store, chain, broken, write, list } = await known();
+      await store.delete(await write(2));
+      await chain.snapshot();
+      expect(await list()).toBeGreaterThan(1);
+      await write(40);
+      await list();
+      // Another one merges and deletes.
+      await compact(store, codecs, clock, {});
+      await chain.snapshot();
+      clock.time += 8 * 86_400_000;
+      const report = await pruneReplica(store, codecs, clock, {});
+      expect(report?.deleted.length).toBeGreaterThan(40);
+      expect(await list()).toBe(1);
+      expect(broken).toHaveLength(0);
+    });
   },
 );

@@ -90,6 +90,9 @@ class Day {
       onFailed: (error) => {
         throw error;
       },
+      onBroken: async (damage) => {
+        throw damage;
+      },
     });
   }
 

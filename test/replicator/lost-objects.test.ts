@@ -1,7 +1,13 @@
 import { copyFileSync, cpSync, rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { BrokenReplicaError, type MemoryStore, ReplicaFencedError, verifyReplica } from "../../node/index.ts";
+import {
+  BrokenReplicaError,
+  type MemoryStore,
+  ReplicaFencedError,
+  StoreError,
+  verifyReplica,
+} from "../../node/index.ts";
 import { objectsOf } from "../suites/unknown-history.ts";
 import { insert, next, rows } from "./fixture.ts";
 import { keysBelow, loseEnd, useWriters } from "./writers-fixture.ts";
@@ -86,6 +92,56 @@ describe("a writer that runs while the store loses", () => {
     await a.replicator.waitUntilUploaded();
     expect(await contents(join(folder, "c.db"), store)).toEqual([...OWN, "meanwhile"]);
     a.db.close();
+  });
+
+  describe("its end before it goes on", () => {
+    /** It has gone on until it was told of the gap. */
+    async function goneOn({ store, a }: Awaited<ReturnType<typeof running>>) {
+      await loseEnd(store);
+      const heard: unknown[] = [];
+      a.replicator.addEventListener("error", ({ detail }) => heard.push(detail));
+      const texts: string[] = [];
+      while (heard.length === 0 && texts.length < 100) {
+        texts.push(`on ${texts.length}`);
+        insert(a.db, texts.at(-1)!);
+        await a.replicator.waitUntilUploaded();
+      }
+      expect(heard[0]).toBeInstanceOf(BrokenReplicaError);
+      return [...OWN, ...texts];
+    }
+
+    test("is told of the gap, and closes it by a snapshot", async () => {
+      const writer = await running();
+      const taken = next(writer.a.replicator, "snapshot");
+      const texts = await goneOn(writer);
+      await taken;
+      expect(await contents(join(writer.folder, "c.db"), writer.store)).toEqual(texts);
+      writer.a.db.close();
+    });
+
+    test("and ends before it has closed the gap has the next process close it", async () => {
+      const writer = await running();
+      const { folder, path, store, network, a } = writer;
+      network.fault = (method) => (method === "putStream" ? "before" : "pass");
+      const left = join(use.folder(), "a.db");
+      const failed = new Promise<void>((resolve) =>
+        a.replicator.addEventListener("error", ({ detail }) => {
+          if (detail instanceof StoreError) return resolve();
+          for (const file of ["", "-wal"]) copyFileSync(`${path}${file}`, `${left}${file}`);
+          cpSync(`${path}-sluice`, `${left}-sluice`, { recursive: true });
+        }),
+      );
+      const texts = await goneOn(writer);
+      await failed;
+      a.db.close();
+      await a.replicator.stop();
+      network.fault = () => "pass";
+      const again = await use.create(left, network);
+      const taken = next(again, "snapshot");
+      await again.start();
+      await taken;
+      expect(await contents(join(folder, "c.db"), store)).toEqual(texts);
+    });
   });
 
   test("its end while it is down leaves no gap", async () => {
