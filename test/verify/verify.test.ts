@@ -427,6 +427,19 @@ describe("an object that is listed and gone", () => {
     expect(await look(true)).toBe(await look(false));
   });
 
+  test("and is not listed any more is no damage, even where no try comes to an end before another goes", async () => {
+    class Changing extends VanishingStore {
+      override async *list(prefix: string, options?: ListOptions) {
+        if (prefix !== level0(7)) yield* super.list(prefix, options);
+      }
+    }
+    const store = new Changing();
+    for (const [key, bytes] of whole) await store.put(key, bytes);
+    store.vanished.set(level0(7), 1000);
+    const verified = verifyReplica(store, { codecs, clock: systemClock }, {}, null);
+    await expect(verified).rejects.toMatchObject({ kind: "not-found", detail: { key: level0(7) } });
+  });
+
   test("and stays so is missing", async () => {
     expect((await look(1000)).findings).toMatchObject([{ problem: "missing", key: level0(7), txid: 7 }]);
   });
