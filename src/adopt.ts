@@ -2,7 +2,7 @@ import { DamagedEntryError } from "./cache/damaged-entry.ts";
 import type { PositionRecord, WriteCache } from "./cache/write-cache.ts";
 import { readClaim } from "./claim.ts";
 import { isDamage } from "./damage.ts";
-import { LocalDatabaseError, ReplicaFencedError, StoreError, UnknownLocalHistoryError } from "./errors.ts";
+import { LocalDatabaseError, ReplicaFencedError, StoreError } from "./errors.ts";
 import { fault } from "./faults.ts";
 import { randomId } from "./format/id.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
@@ -74,18 +74,15 @@ export async function adoptLocal(
 
 /**
  * The same without being told to, where the write cache lost what waited in it, and still says who wrote and how far: then
- * the replica has to end with an object of that writer, and not beyond.
- * @throws UnknownLocalHistoryError where it does not.
+ * the replica has to end with an object of that writer, and not beyond. Null where it does not, and the record proves nothing.
  */
-export async function adoptOwn(context: StartContext, record: PositionRecord): Promise<PositionRecord> {
-  const { platform, store } = context;
+export async function adoptOwn(
+  context: StartContext,
+  record: PositionRecord,
+): Promise<PositionRecord | null> {
   const end = await findEnd(context);
   const own = end?.header.lineage === record.lineage && end.header.writer === record.writer;
-  if (own && end.to.txid <= record.cached.txid) return goOnBehind(context, end, record, record.resync!);
-  throw new UnknownLocalHistoryError(
-    `The write cache of ${platform.dbPath} was lost, and ${store.url} does not end with what this database uploaded. ` +
-      "Decide with onUnknownLocal, or replicate to another prefix.",
-  );
+  return own && end.to.txid <= record.cached.txid ? goOnBehind(context, end, record, record.resync!) : null;
 }
 
 /** The last object of the chain; null where nothing was uploaded. */

@@ -71,6 +71,11 @@ class PoolPlace implements HistoryPlace {
     await db.call("unlink", "/data.db-sluice");
   }
 
+  async loseDatabase(): Promise<void> {
+    await db.call("openPool", this.#pool);
+    await db.call("unlink", "/data.db");
+  }
+
   async loseIndexedDb(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const request = indexedDB.deleteDatabase(this.#cacheDir);
@@ -174,5 +179,26 @@ test.each(["error", "adopt-local", "adopt-remote"] as const)(
     await life.stop();
     expect(await objectsOf(place.store)).toMatchObject(before);
     expect(differing(await place.local(), await place.restored(place.store))).toBe(0);
+  },
+);
+
+test.each(["loseIndexedDb", "loseDatabase"] as const)(
+  "IndexedDB was lost of a database that was restored and is what the replica holds, or is gone, too: %s",
+  async (last) => {
+    const place = await leftBehind();
+    const copy = new PoolPlace(place.store);
+    const first = await copy.open();
+    await first.start();
+    await first.stop();
+    await copy.loseIndexedDb();
+    if (last === "loseDatabase") await copy.loseDatabase();
+    const before = await objectsOf(place.store);
+    const life = await copy.open();
+    await life.start();
+    await life.exec(update(5));
+    await life.waitUntilUploaded();
+    await life.stop();
+    expect(await objectsOf(place.store)).toMatchObject(before);
+    expect(differing(await copy.local(), await copy.restored(place.store))).toBe(0);
   },
 );
