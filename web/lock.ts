@@ -1,4 +1,5 @@
 import { DatabaseInUseError, LockUnavailableError } from "../src/errors.ts";
+import { ofRealm } from "./realm.ts";
 
 const DEFAULT_WAIT_MS = 5000;
 
@@ -65,12 +66,9 @@ function lockManager(): LockManager {
   return manager;
 }
 
-/** The pools of this realm, one set for all copies of this module: bundles load it twice, and hot reload anew. */
+/** The pools of this realm. */
 function registry(): Set<string> {
-  const key = Symbol.for("sqlite-sluice.pool-locks");
-  const realm = globalThis as unknown as Record<symbol, Set<string> | undefined>;
-  realm[key] ??= new Set();
-  return realm[key];
+  return ofRealm("pool-locks", () => new Set());
 }
 
 type Release = () => Promise<void>;

@@ -3,6 +3,7 @@ import { DatabaseInUseError, PoolFullError } from "../src/errors.ts";
 import { load } from "../src/load.ts";
 import { acquirePoolLock, type PoolLock, type PoolLockOptions } from "./lock.ts";
 import { requireOpfs } from "./opfs.ts";
+import { ofRealm } from "./realm.ts";
 
 /** Files of one database: itself, its WAL, the side file. */
 const FILES_OF_DATABASE = ["", "-wal", "-sluice"];
@@ -31,8 +32,6 @@ interface KnownPool {
 
 /** The pools that Sluice installed, by directory, and how many use each. Sync handles are exclusive per pool. */
 const own = new Map<string, KnownPool>();
-/** The databases in use, by pool and path. */
-const databases = new WeakMap<SAHPoolUtil, Map<string, DatabaseClaim>>();
 
 /**
  * The pool in an OPFS directory, installed by Sluice, under the directory's lock: taken before the pool is installed, since
@@ -97,6 +96,11 @@ async function openPool(
     return { sqlite3, pool, lock };
   } catch (error) {
     await lock.release();
+    if (error instanceof DOMException && error.name === "NoModificationAllowedError")
+      throw new DatabaseInUseError(
+        directory,
+        "a pool that Sluice did not install (an app gives its own as `pool`)",
+      );
     throw error;
   }
 }
@@ -155,13 +159,20 @@ export class DatabaseClaim {
   }
 }
 
+/** The databases in use in a pool, by path. An app's own pool may be given to any copy of this package. */
+function claimsOf(pool: SAHPoolUtil): Map<string, DatabaseClaim> {
+  const all = ofRealm("databases", () => new WeakMap<SAHPoolUtil, Map<string, DatabaseClaim>>());
+  const claims = all.get(pool) ?? new Map<string, DatabaseClaim>();
+  all.set(pool, claims);
+  return claims;
+}
+
 /**
  * Registers a database as in use, and sees to it that the pool has room for its files.
  * @throws DatabaseInUseError a replicator of this worker has it; PoolFullError.
  */
 export async function claimDatabase(pool: SAHPoolUtil, path: string): Promise<DatabaseClaim> {
-  const taken = databases.get(pool) ?? new Map<string, DatabaseClaim>();
-  databases.set(pool, taken);
+  const taken = claimsOf(pool);
   for (let holder = taken.get(path); holder !== undefined; holder = taken.get(path))
     await holder.whenFree(path);
   const claim = new DatabaseClaim(() => taken.delete(path));

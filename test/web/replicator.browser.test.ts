@@ -157,6 +157,19 @@ describe("who comes second", () => {
     expect(await second.numbers("SELECT count(*) FROM t")).toBe(5);
   });
 
+  test("gets it also where an app has a pool of its own there, and when that is gone the database", async () => {
+    const where = place();
+    const first = worker();
+    await first.call("openPool", where);
+    const db = worker();
+    await expect(db.create(where, new MemoryStore())).rejects.toMatchObject({ code: "SLUICE_IN_USE" });
+    first.end();
+    await expect
+      .poll(() => db.create(where, new MemoryStore()).then(() => "created", String))
+      .toBe("created");
+    await db.call("start");
+  });
+
   test("after stop() is told of connections that are open still, and waits for nothing when they are closed", async () => {
     const where = { ...place(), dbPath: "/data.db", lock: { waitMs: 0 } };
     const store = new MemoryStore();
