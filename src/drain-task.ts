@@ -4,6 +4,7 @@ import type { RestartGate } from "./gate.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { Task } from "./loop.ts";
 import type { Clock } from "./platform.ts";
+import { saysDiskFull } from "./vfs/abi.ts";
 import type { Capture } from "./vfs/capture.ts";
 
 export interface DrainTaskOptions {
@@ -82,18 +83,19 @@ export class DrainTask implements Task {
     const { gate, local, drainer, onFailed } = this.#o;
     if (this.#makingRoom || ending.aborted) return;
     this.#makingRoom = true;
+    let drained = true;
     try {
-      const drained = await drain().then(
-        () => true,
-        () => false,
-      );
+      await drain().catch(() => {
+        drained = false;
+      });
       // Who stops drains once more, and decides then.
       if (ending.aborted) return;
       if (!drained) gate.failed();
       local.checkpoint("PASSIVE");
       if (drainer.record.resync === undefined) gate.forgetWalFull();
     } catch (error) {
-      onFailed(error);
+      // The drain has told that there is no room.
+      if (drained || !saysDiskFull(error)) onFailed(error);
     } finally {
       this.#makingRoom = false;
     }

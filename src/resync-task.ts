@@ -6,6 +6,7 @@ import type { LocalDatabase } from "./local-database.ts";
 import type { Task } from "./loop.ts";
 import type { Platform } from "./platform.ts";
 import type { ObjectStore } from "./store/object-store.ts";
+import { saysDiskFull } from "./vfs/abi.ts";
 import type { Capture } from "./vfs/capture.ts";
 
 export interface ResyncTaskOptions {
@@ -90,7 +91,8 @@ export class ResyncTask implements Task {
     try {
       this.#o.local.checkpoint("TRUNCATE");
     } catch (error) {
-      this.#o.onFailed(error);
+      // That has just been told.
+      if (!saysDiskFull(error)) this.#o.onFailed(error);
     }
   }
 }

@@ -152,3 +152,9 @@ export class Abi {
     return this.peek32(at + struct.members[name]!.offset);
   }
 }
+
+/** Whether SQLite failed for want of room. */
+export function saysDiskFull(error: unknown): boolean {
+  const { resultCode = 0 } = error as { resultCode?: number };
+  return (resultCode & 0xff) === SQLITE_FULL;
+}

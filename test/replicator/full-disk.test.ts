@@ -1,7 +1,7 @@
 import { appendFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { MemoryStore, type SqliteReplicator } from "../../node/index.ts";
+import { CacheError, MemoryStore, type SqliteReplicator } from "../../node/index.ts";
 import { FaultyStore } from "./faulty-store.ts";
 import { useReplicators } from "./fixture.ts";
 import { smallDisk } from "./small-disk.ts";
@@ -120,4 +120,32 @@ test("a WAL that took all the room gives it back to the resync that it made nece
   expect(await replicator.verify()).toMatchObject({ outcome: "equal" });
   db.close();
   expect(await replicator.stop()).toEqual({ uploaded: true });
+});
+
+test("a checkpoint that finds the disk full, too, does not tell so once more", async ({ skip }) => {
+  const disk = smallDisk() ?? skip("no right to mount a tmpfs");
+  const store = new MemoryStore();
+  const replicator = await use.create(join(disk, "a.db"), store, { syncIntervalMs: 600_000 });
+  await replicator.start();
+  const db = replicator.openDatabase();
+  db.exec("CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
+  await replicator.snapshot();
+  db.exec("INSERT INTO t(b) VALUES(randomblob(60000))");
+  const ballast = join(disk, "ballast");
+  expect(() => {
+    for (;;) appendFileSync(ballast, Buffer.alloc(4096));
+  }).toThrow("ENOSPC");
+  const heard: unknown[] = [];
+  replicator.addEventListener("error", ({ detail }) => heard.push(detail));
+  const failures = (inCache: boolean) =>
+    heard.filter((error) => error instanceof CacheError === inCache).length;
+  expect(() => db.exec("INSERT INTO t(b) VALUES(randomblob(600000))")).toThrow("SQLITE_FULL");
+  // The drain says so, and the resync that makes up for it: not the checkpoints behind them, too.
+  await expect.poll(() => failures(true)).toBeGreaterThanOrEqual(2);
+  for (let turns = 0; turns < 50; turns++) await turn();
+  expect(failures(false)).toBeLessThanOrEqual(1);
+  rmSync(ballast);
+  await replicator.waitUntilUploaded();
+  expect(await replicator.verify()).toMatchObject({ outcome: "equal" });
+  db.close();
 });
