@@ -36,7 +36,7 @@ const own = new Map<string, KnownPool>();
 /**
  * The pool in an OPFS directory, installed by Sluice, under the directory's lock: taken before the pool is installed, since
  * an installation that fails for another tab's handles would be no way to find out. Shared by the replicators of this worker.
- * @throws OpfsUnavailableError, DatabaseInUseError, LockUnavailableError.
+ * @throws OpfsUnavailableError, DatabaseInUseError, LockUnavailableError, PoolFullError.
  */
 export async function useOwnPool(
   directory: string,
@@ -96,13 +96,19 @@ async function openPool(
     return { sqlite3, pool, lock };
   } catch (error) {
     await lock.release();
-    if (error instanceof DOMException && error.name === "NoModificationAllowedError")
-      throw new DatabaseInUseError(
-        directory,
-        "a pool that Sluice did not install (an app gives its own as `pool`)",
-      );
-    throw error;
+    throw explain(error, directory);
   }
+}
+
+/** What an installation met. */
+function explain(cause: unknown, directory: string): unknown {
+  if (!(cause instanceof DOMException)) return cause;
+  if (cause.name === "QuotaExceededError") return new PoolFullError(directory, 0, { cause });
+  if (cause.name !== "NoModificationAllowedError") return cause;
+  return new DatabaseInUseError(
+    directory,
+    "a pool that Sluice did not install (an app gives its own as `pool`)",
+  );
 }
 
 function pause(pool: SAHPoolUtil): boolean {

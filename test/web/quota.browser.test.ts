@@ -1,12 +1,24 @@
-import { afterEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { DbWorker } from "./db-client.ts";
 import { limitQuota } from "./limit-quota.ts";
 
-const db = new DbWorker();
+let db: DbWorker;
+beforeEach(() => {
+  db = new DbWorker();
+});
 afterEach(async () => {
   await limitQuota();
   db.end();
+});
+
+test("a pool that there is no room for is told, and made when there is", async () => {
+  const config = { directory: `/sluice-test-${crypto.randomUUID()}` };
+  await limitQuota(1);
+  await expect(db.create(config, new MemoryStore())).rejects.toMatchObject({ code: "SLUICE_POOL_FULL" });
+  await limitQuota();
+  await db.create(config, new MemoryStore());
+  await db.call("start");
 });
 
 test("what IndexedDB has no room for beside the side file goes up all the same, which makes room", async () => {
