@@ -3,6 +3,7 @@ import type { CacheEntry } from "./cache/write-cache.ts";
 import { ReplicaFencedError, StoreError } from "./errors.ts";
 import { samePosition } from "./format/position.ts";
 import { ArrivedError } from "./given-up.ts";
+import { isGone } from "./look-again.ts";
 import { findObject, openStored } from "./replica.ts";
 import type { UploadContext } from "./upload.ts";
 
@@ -11,7 +12,7 @@ import type { UploadContext } from "./upload.ts";
  * what this try met: that the key is taken, or that the entry is damaged.
  *
  * Throws ReplicaFencedError where it is another, ArrivedError where that was given up before. Where no object is listed there, a damaged entry's failure; a key that is
- * taken will be listed, so then StoreError, to be tried again.
+ * taken will be listed, so then StoreError, to be tried again, as where retention takes the object before it is read.
  */
 export async function findOurs(
   { store, codecs, tail }: UploadContext,
@@ -24,7 +25,11 @@ export async function findOurs(
   if (info === null && failure instanceof StoreError)
     throw new StoreError("unavailable", `${key} exists but is not listed`, { key }, { cause: failure });
   if (info === null) throw failure;
-  const standing = await openStored(store, info, codecs, signal);
+  const standing = await openStored(store, info, codecs, signal).catch((cause: unknown) => {
+    if (!isGone(cause)) throw cause;
+    // What took the key and what freed it, only the end of the chain explains, which is looked at before the next try.
+    throw new StoreError("unavailable", `${key} went while it was read`, { key }, { cause });
+  });
   if (standing.id === entry.to.id) return info.size;
   const own = tail.mayArrive(entry.from).find((end) => samePosition(end, standing.to));
   if (own !== undefined) throw new ArrivedError(store, own);

@@ -72,3 +72,19 @@ test("a key that is taken, and of which the list does not know yet, is tried aga
   store.list = async function* () {};
   await expect(uploads.run()).rejects.toMatchObject({ kind: "unavailable", transient: true });
 });
+
+test("a key that is taken, and free again before it was read, is tried again", async () => {
+  const { uploads, drain, store } = task();
+  drain(1, 0);
+  const key = segmentKey(0, 1, 1);
+  await store.put(key, object(0, 1));
+  const get = store.get.bind(store);
+  store.get = async (...asked) => {
+    await store.delete([key]);
+    return get(...asked);
+  };
+  await expect(uploads.run()).rejects.toMatchObject({ kind: "unavailable", transient: true });
+  store.get = get;
+  await uploads.run();
+  expect((await store.get(key)).size).toBe(object(0, 1).length);
+});
