@@ -3,7 +3,7 @@ import { BrokenReplicaError, StoreError } from "./errors.ts";
 import type { Codecs } from "./format/codecs.ts";
 import { type ObjectSource, openHeader, openObject } from "./format/decode.ts";
 import type { ObjectHeader } from "./format/header.ts";
-import { lineageKey, maxLevel, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
+import { lineageKey, segmentPrefix, snapshotPrefix } from "./format/keys.ts";
 import type { ObjectReader } from "./format/object-reader.ts";
 import { parseKey } from "./format/parse-key.ts";
 import { decodeTrailer, trailerFrameSize } from "./format/trailer.ts";
@@ -51,20 +51,18 @@ export async function listReplica(store: ObjectStore, signal?: AbortSignal): Pro
   const options = { ...(signal && { signal }) };
   const snapshots: SnapshotInfo[] = [];
   for await (const info of parseSnapshots(store.list(snapshotPrefix, options))) snapshots.push(info);
-  const levels: SegmentInfo[][] = Array.from({ length: maxLevel + 1 }, () => []);
-  let end = 0;
-  for await (const info of parseSegments(store.list("wal/", options))) {
-    levels[info.level]!.push(info);
-    end = Math.max(end, info.maxTxid ?? 0);
-  }
+  const fine: SegmentInfo[] = [];
+  const merged: SegmentInfo[] = [];
+  for await (const info of parseSegments(store.list("wal/", options)))
+    (info.level === 0 ? fine : merged).push(info);
   // Level 0 is read first: of what was uploaded and merged since then the parts would be missing, and so would be the states
   // within. Nothing takes them so soon.
-  const last = levels[0]!.at(-1);
-  if (end > (last?.minTxid ?? 0)) {
+  const last = fine.at(-1);
+  if (merged.some(({ maxTxid }) => maxTxid! > (last?.minTxid ?? 0))) {
     const later = store.list(segmentPrefix(0), { ...options, ...(last && { startAfter: last.key }) });
-    for await (const info of parseSegments(later)) levels[0]!.push(info);
+    for await (const info of parseSegments(later)) fine.push(info);
   }
-  return { snapshots, segments: levels.flat() };
+  return { snapshots, segments: [...fine, ...merged] };
 }
 
 export async function* parseSnapshots(objects: AsyncIterable<ObjectInfo>): AsyncGenerator<SnapshotInfo> {

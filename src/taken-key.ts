@@ -11,8 +11,8 @@ import type { UploadContext } from "./upload.ts";
  * Bytes of the object under `key`, where that is the entry itself, from an earlier try whose answer was lost. `failure` is
  * what this try met: that the key is taken, or that the entry is damaged.
  *
- * Throws ReplicaFencedError where it is another, ArrivedError where that was given up before. Where no object is listed there, a damaged entry's failure; a key that is
- * taken will be listed, so then StoreError, to be tried again, as where retention takes the object before it is read.
+ * Throws ReplicaFencedError where it is another, ArrivedError where that was given up before. Where no object is there, a damaged entry's
+ * failure; a key that is taken will be listed, or was freed by retention since, so then StoreError, to be tried again.
  */
 export async function findOurs(
   { store, codecs, tail }: UploadContext,
@@ -22,15 +22,17 @@ export async function findOurs(
   signal?: AbortSignal,
 ): Promise<number> {
   const info = await findObject(store, key, signal);
-  if (info === null && failure instanceof StoreError)
-    throw new StoreError("unavailable", `${key} exists but is not listed`, { key }, { cause: failure });
-  if (info === null) throw failure;
-  const standing = await openStored(store, info, codecs, signal).catch((cause: unknown) => {
-    if (!isGone(cause)) throw cause;
-    // What took the key and what freed it, only the end of the chain explains, which is looked at before the next try.
-    throw new StoreError("unavailable", `${key} went while it was read`, { key }, { cause });
-  });
-  if (standing.id === entry.to.id) return info.size;
+  const standing =
+    info &&
+    (await openStored(store, info, codecs, signal).catch((error: unknown) => {
+      if (!isGone(error)) throw error;
+      return null;
+    }));
+  if (standing === null) {
+    if (!(failure instanceof StoreError)) throw failure;
+    throw new StoreError("unavailable", `${key} exists but is not there`, { key }, { cause: failure });
+  }
+  if (standing.id === entry.to.id) return standing.size;
   const own = tail.mayArrive(entry.from).find((end) => samePosition(end, standing.to));
   if (own !== undefined) throw new ArrivedError(store, own);
   throw new ReplicaFencedError(

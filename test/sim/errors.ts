@@ -26,7 +26,7 @@ export function judge(machine: Machine, error: unknown): void {
 function isEarned(machine: Machine, error: unknown): boolean {
   const { backend, queue, scenario, chain, excused, robbed, world } = machine;
   // A key was taken, and retention took the object before it was read.
-  if (error instanceof StoreError && /went while it was read/.test(error.message)) return true;
+  if (error instanceof StoreError && /exists but is not there/.test(error.message)) return true;
   if (error instanceof StoreError) return backend.caused(error);
   if (error instanceof CacheError)
     return queue.caused(error) || error.cause instanceof DiskFullError || (robbed && isDamage(error));
