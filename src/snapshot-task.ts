@@ -96,7 +96,10 @@ export class SnapshotTask implements Task {
     const { store, platform } = context;
     const { findNewestSnapshot } = await loadUpkeep();
     const { snapshotOwed } = context.drainer.record;
-    const found = await findNewestSnapshot(store, platform, context.uploadedPosition(), snapshotOwed, signal);
+    const uploaded = context.uploadedPosition();
+    const found = await findNewestSnapshot(store, platform, uploaded, snapshotOwed, signal);
+    // It may be another's, who claimed the prefix since the start, while nothing of ours was there to be claimed for.
+    if (uploaded.txid === 0 && found.newest !== null) await context.requireNoOther();
     this.#newest = found.newest;
     this.#bytesSince += found.bytesSince;
   }

@@ -321,6 +321,26 @@ describe("two writers on one replica", () => {
     },
   );
 
+  test("whoever finds another's snapshot where there was nothing at its start is told, though it commits nothing", async () => {
+    const folder = use.folder();
+    const store = new MemoryStore();
+    const network = new FaultyStore(store);
+    native(join(folder, "a.db"), "CREATE TABLE mine(a)");
+    const a = await use.create(join(folder, "a.db"), network);
+    const fenced = next(a, "fenced");
+    await a.start();
+    network.meanwhile = async (method, key) => {
+      if (method !== "list" || !key.startsWith("snapshots/")) return;
+      network.meanwhile = async () => {};
+      const b = await use.create(join(folder, "b.db"), store);
+      await b.start();
+      await b.snapshot();
+      await b.stop();
+    };
+    expect(await fenced).toBeInstanceOf(ReplicaFencedError);
+    expect(a.status()).toMatchObject({ state: "fenced", lastSnapshot: null });
+  });
+
   test("of ten that begin at once on an empty prefix, one claims it", async () => {
     const folder = use.folder();
     const store = new MemoryStore();
