@@ -39,7 +39,7 @@ export type Audit =
   | { readonly outcome: "unreadable"; readonly error: SluiceError };
 
 /**
- * Compares a state with the newest snapshot in the store up to it, and the segments from there to exactly its position:
+ * Compares a state with the newest snapshot in the store that leads to it, and the segments from there to exactly its position:
  * the indexes alone are read, of no more objects than a restore would read. Null where there is no snapshot yet.
  *
  * Throws UnsupportedFormatError, StoreError.
@@ -67,10 +67,9 @@ async function compare(
   signal?: AbortSignal,
 ): Promise<Audit | null> {
   const { position } = state;
-  const snapshot = await newestSnapshotUpTo(store, position.txid, signal);
-  if (snapshot === null) return null;
-  const listed = await listBetween(store, snapshot.txid, position.txid, signal);
-  const objects = [snapshot, ...segmentsAfter(listed, snapshot.txid, store.url)];
+  const snapshots = await snapshotsUpTo(store, position.txid, signal);
+  if (snapshots.length === 0) return null;
+  const objects = await newestWay(store, snapshots, position.txid, signal);
   let comparison: Comparison | null = null;
   let since = position;
   for await (const object of openNewestFirst(store, objects, lineage, codecs, signal)) {
@@ -90,15 +89,35 @@ function requireEnd(store: ObjectStore, { key, to }: ObjectReader, position: Pos
   );
 }
 
-async function newestSnapshotUpTo(
+async function snapshotsUpTo(
   store: ObjectStore,
   txid: number,
   signal?: AbortSignal,
-): Promise<SnapshotInfo | null> {
-  let newest: SnapshotInfo | null = null;
+): Promise<SnapshotInfo[]> {
+  const found: SnapshotInfo[] = [];
   for await (const info of parseSnapshots(store.list(snapshotPrefix, { ...(signal && { signal }) })))
-    if (info.txid <= txid) newest = info;
-  return newest;
+    if (info.txid <= txid) found.push(info);
+  return found;
+}
+
+/** The newest snapshot that leads to a transaction, and what leads there. One may lead nowhere: see `planRetention`. */
+async function newestWay(
+  store: ObjectStore,
+  snapshots: readonly SnapshotInfo[],
+  txid: number,
+  signal?: AbortSignal,
+): Promise<(SnapshotInfo | SegmentInfo)[]> {
+  let gap: BrokenReplicaError | null = null;
+  for (const snapshot of snapshots.toReversed()) {
+    const listed = await listBetween(store, snapshot.txid, txid, signal);
+    try {
+      return [snapshot, ...segmentsAfter(listed, snapshot.txid, store.url)];
+    } catch (error) {
+      if (!(error instanceof BrokenReplicaError)) throw error;
+      gap ??= error;
+    }
+  }
+  throw gap;
 }
 
 /** The segments of all levels that begin after one transaction and, as far as keys tell, lead no further than another. */
