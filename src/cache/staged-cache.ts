@@ -4,6 +4,7 @@ import type { Clock } from "../platform.ts";
 import type { PutBody } from "../store/object-store.ts";
 import { checkChain, placeBehindHead, sameEntry } from "./check-chain.ts";
 import { NewerSideFileError, type SideFile, type StepWriter } from "./side-file.ts";
+import { type QueueRecord, StepMover } from "./step-mover.ts";
 import { BrokenStagingError, type Staged, takeOver } from "./take-over.ts";
 import type {
   CacheAppend,
@@ -15,8 +16,6 @@ import type {
 } from "./write-cache.ts";
 
 const SIDE_LOST = "the write cache lost its side file";
-/** Milliseconds until a step that the queue did not take is offered again. */
-const RETRY_MS = 1000;
 
 export interface StagedCacheOptions {
   /** For error messages. */
@@ -31,9 +30,6 @@ export interface StagedCacheOptions {
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** What a queue's record says beside: how many steps it has taken over. */
-type QueueRecord = PositionRecord & { readonly staged?: number };
-
 /**
  * A write cache over an asynchronous queue. Every step is first written synchronously into a side file, which makes it
  * durable, and then moved into the queue, in order. The queue's record counts the steps that it has, so that after a
@@ -41,23 +37,29 @@ type QueueRecord = PositionRecord & { readonly staged?: number };
  */
 export class StagedCache implements WriteCache {
   readonly #o: StagedCacheOptions;
+  readonly #mover: StepMover;
   #side: SideFile | null = null;
   /** What the caller sees: the queue, and what is staged behind it. */
   #entries: readonly CacheEntry[] = [];
-  #staged: Staged[] = [];
   #position: PositionRecord | null = null;
   #serial = 0;
-  /** The last step that the queue has. */
-  #queuedSerial = 0;
   #appending = false;
-  #moving: Promise<void> | null = null;
   #acking: Promise<void> | null = null;
   #dropping: Promise<void> | null = null;
-  /** When what the queue did not take is offered again. */
-  #retry: { cancel(): void } | null = null;
 
   constructor(options: StagedCacheOptions) {
     this.#o = options;
+    const { queue, clock, onTrouble } = options;
+    this.#mover = new StepMover({
+      queue,
+      clock,
+      onTrouble,
+      read: (step) => this.#file.read(step),
+      onEmpty: () => {
+        // A step that is open stands behind those.
+        if (!this.#appending) this.#giveRoomBack((side) => side.rewind());
+      },
+    });
   }
 
   async load(): Promise<CacheState> {
@@ -72,7 +74,7 @@ export class StagedCache implements WriteCache {
       await queue.close();
       throw error;
     }
-    this.#soon();
+    this.#mover.soon();
     return { position: this.#position, entries: this.entries() };
   }
 
@@ -85,9 +87,8 @@ export class StagedCache implements WriteCache {
     const taken = this.#local(() => takeOver(left));
     this.#position = taken.position;
     this.#entries = taken.entries;
-    this.#staged = [...taken.staged];
+    this.#mover.load(taken.staged, queued);
     this.#serial = taken.serial;
-    this.#queuedSerial = queued;
     if (!taken.lost) return;
     if (taken.position === null) this.#local(() => this.#file.reset());
     else this.savePosition(taken.position);
@@ -109,7 +110,7 @@ export class StagedCache implements WriteCache {
       return undefined;
     };
     const abort = () => {
-      if (writer !== null) this.#giveRoomBack();
+      if (writer !== null) this.#giveRoomBack((side) => side.abandon());
       return end();
     };
     const attempt = (act: (open: StepWriter) => void) => {
@@ -140,9 +141,9 @@ export class StagedCache implements WriteCache {
     };
   }
 
-  #giveRoomBack(): void {
+  #giveRoomBack(act: (side: SideFile) => void): void {
     try {
-      this.#side?.abandon();
+      if (this.#side !== null) act(this.#side);
     } catch {
       // The next step that finds nothing staged cuts the file.
     }
@@ -193,7 +194,7 @@ export class StagedCache implements WriteCache {
   /** They stand in the side file as long as the step is staged. */
   *#parts(step: Staged): Generator<Uint8Array, void, undefined> {
     for (const part of step.parts) {
-      if (!this.#staged.includes(step))
+      if (!this.#mover.has(step))
         throw new CacheError(`${this.#o.name}: the entry that is read has moved; read it again`, false);
       yield* this.#local(() => [...this.#file.read({ parts: [part] })]);
     }
@@ -212,64 +213,49 @@ export class StagedCache implements WriteCache {
   }
 
   async #release(head: CacheEntry, step: Staged | null): Promise<void> {
-    while (step !== null && this.#moving !== null) await this.#moving.catch(() => undefined);
+    const mover = this.#mover;
+    while (step !== null && mover.busy) await mover.settled();
     // It may have moved meanwhile.
-    if (step !== null && this.#staged.includes(step)) await this.#skip(step);
-    else await this.#o.queue.ack(head);
+    if (step !== null && mover.has(step)) {
+      await mover.exclusively(() => mover.skip(step));
+      mover.soon();
+    } else await this.#o.queue.ack(head);
     this.#entries = this.#entries.filter((each) => each !== head);
-  }
-
-  /** The queue, which has nothing before it, counts a step as taken whose entry need not be there any more. */
-  async #skip(step: Staged): Promise<void> {
-    const skip = async () => {
-      await this.#o.queue.savePosition(this.#counted(step.serial, step.record));
-      this.#queuedSerial = step.serial;
-      this.#staged = this.#staged.slice(this.#staged.indexOf(step) + 1);
-    };
-    this.#moving = skip().finally(() => {
-      this.#moving = null;
-    });
-    await this.#moving;
-    this.#soon();
   }
 
   async dropBacklog(): Promise<void> {
     const reason = this.#position?.resync;
     assert(reason !== undefined, "the backlog is dropped only after the mark for resync");
-    while (this.#moving !== null || this.#acking !== null)
-      await Promise.allSettled([this.#moving, this.#acking]);
+    while (this.#mover.busy || this.#acking !== null)
+      await Promise.allSettled([this.#mover.settled(), this.#acking]);
     if (this.#entries.length < 2) return;
-    // Nothing is moved meanwhile.
-    this.#dropping = this.#drop(reason).finally(() => {
-      this.#moving = null;
-      this.#dropping = null;
-    });
-    this.#moving = this.#dropping;
+    this.#dropping = this.#mover
+      .exclusively(() => this.#drop(reason))
+      .finally(() => {
+        this.#dropping = null;
+      });
     await this.#dropping;
   }
 
   async #drop(reason: string): Promise<void> {
     const { queue } = this.#o;
-    const [head] = this.#entries;
-    while (this.#staged.some(({ entry }) => entry !== null && entry === head)) await this.#moveFirst();
+    await this.#mover.moveUpTo(this.#entries[0]!);
     await queue.markResync(reason);
     try {
       await queue.dropBacklog();
     } finally {
       // Also where that failed: the queue lists them no more, and removes them with its next change.
       this.#entries = this.#entries.slice(0, 1);
-      this.#staged = [];
+      this.#mover.drop();
       // The steps that the queue does not have must not come back after a crash, and their numbers are free again.
       this.#local(() => this.#file.reset());
-      this.#serial = this.#queuedSerial;
+      this.#serial = this.#mover.queuedSerial;
     }
   }
 
   async close(): Promise<void> {
     // What the queue does not take stays in the side file.
-    if (this.#retry === null) await this.#moveAll().catch(() => undefined);
-    this.#retry?.cancel();
-    await this.#moving?.catch(() => undefined);
+    await this.#mover.end();
     await this.#o.queue.close();
     this.#side?.close();
     this.#side = null;
@@ -281,31 +267,14 @@ export class StagedCache implements WriteCache {
   }
 
   #begin(): StepWriter {
-    if (this.#staged.length === 0) this.#local(() => this.#file.rewind());
+    if (this.#mover.empty) this.#local(() => this.#file.rewind());
     return this.#file.begin(this.#serial + 1);
   }
 
   #noteStep(step: Staged): void {
     this.#serial = step.serial;
     this.#position = step.record;
-    this.#staged.push(step);
-    this.#soon();
-  }
-
-  /** Moves when the caller, who may be inside a call of SQLite's, is done. */
-  #soon(): void {
-    if (this.#staged.length > 0 && this.#moving === null)
-      void Promise.resolve()
-        .then(() => this.#moveOne())
-        .catch(() => undefined);
-  }
-
-  /**
-   * Resolves when the entry is in the queue: from there on it can be read and leave, also where nothing more goes in, and
-   * where more is staged all the while.
-   */
-  async #queued(entry: CacheEntry): Promise<void> {
-    while (this.#side !== null && this.#staged.some((step) => step.entry === entry)) await this.#moveOne();
+    this.#mover.add(step);
   }
 
   /**
@@ -315,69 +284,14 @@ export class StagedCache implements WriteCache {
    */
   async #withoutRoom(entry: CacheEntry): Promise<Staged | null> {
     try {
-      await this.#queued(entry);
+      await this.#mover.moved(entry);
       return null;
     } catch (error) {
-      const step = this.#staged.find((each) => each.entry === entry);
+      const step = this.#mover.stepOf(entry);
       const alone = entry === this.#entries[0] && this.#o.queue.entries().length === 0;
       if (step === undefined || !alone || !(error instanceof CacheError && error.full)) throw error;
       return step;
     }
-  }
-
-  /** Resolves when all that was staged is in the queue. */
-  async #moveAll(): Promise<void> {
-    while (this.#staged.length > 0 && this.#side !== null) await this.#moveOne();
-  }
-
-  /** The first step, or the one under way. The next follows by itself. */
-  async #moveOne(): Promise<void> {
-    if (this.#staged.length === 0 || this.#side === null) return;
-    this.#moving ??= this.#move()
-      .finally(() => {
-        this.#moving = null;
-      })
-      .then(() => this.#soon());
-    await this.#moving;
-  }
-
-  async #move(): Promise<void> {
-    this.#retry?.cancel();
-    this.#retry = null;
-    try {
-      await this.#moveFirst();
-    } catch (error) {
-      this.#retry = this.#o.clock.after(RETRY_MS, false, () => this.#soon());
-      this.#o.onTrouble(error);
-      throw error;
-    }
-  }
-
-  async #moveFirst(): Promise<void> {
-    const step = this.#staged[0]!;
-    const { entry, serial, record } = step;
-    // Of positions only the last one counts.
-    if (entry !== null || this.#staged.length === 1) {
-      if (entry !== null) await this.#moveEntry(step, entry);
-      else await this.#o.queue.savePosition(this.#counted(serial, record));
-      this.#queuedSerial = serial;
-    }
-    this.#staged.shift();
-  }
-
-  async #moveEntry(step: Staged, entry: CacheEntry): Promise<void> {
-    const append = this.#o.queue.append(step.replacing);
-    try {
-      for (const part of this.#file.read(step)) await append.write(part);
-      await append.commit(entry, this.#counted(step.serial, step.record));
-    } catch (error) {
-      await append.abort();
-      throw error;
-    }
-  }
-
-  #counted(staged: number, record: PositionRecord): QueueRecord {
-    return { ...record, staged };
   }
 
   #find(entry: CacheEntry): CacheEntry {
