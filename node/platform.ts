@@ -143,10 +143,8 @@ function lockCache(directory: string, options: { unsafeNoLock: boolean }): { rel
   } catch (cause) {
     if (cause instanceof DatabaseInUseError) throw cause;
     if (cause instanceof SluiceError) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new CacheError(`${directory} cannot be used as cacheDir: ${code ?? cause}`, code === "ENOSPC", {
-      cause,
-    });
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw new CacheError(`${directory} cannot be used as cacheDir: ${message}`, code === "ENOSPC", { cause });
   }
 }
 

@@ -15,6 +15,12 @@ const KINDS: Readonly<Record<string, StoreErrorKind>> = {
   EFBIG: "invalid-request",
 };
 
+const ADVICE: Partial<Record<StoreErrorKind, string>> = {
+  "no-space": "Make room where the folder of the replica is.",
+  "access-denied":
+    "Whoever replicates needs the right to read and write the folder of the replica; whoever restores, to read it.",
+};
+
 export async function io<T>(key: string, call: Promise<T>): Promise<T> {
   try {
     return await call;
@@ -27,7 +33,10 @@ export function toStoreError(key: string, error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   if (isErrno(error, "ENOTDIR", "EISDIR", "EEXIST")) return isFolder(key, error);
   const { code, message } = error as NodeJS.ErrnoException;
-  return new StoreError(KINDS[code ?? ""] ?? "unavailable", message, { key }, { cause: error });
+  const kind = KINDS[code ?? ""] ?? "unavailable";
+  const advice = ADVICE[kind];
+  const text = advice === undefined ? message : `${key}: ${message}. ${advice}`;
+  return new StoreError(kind, text, { key }, { cause: error });
 }
 
 export function isErrno(error: unknown, ...codes: string[]): boolean {

@@ -407,6 +407,9 @@ describe.runIf(process.platform === "linux" && process.getuid?.() === 0)("a file
       await expectKind(store.put("new", bytes(1)), "access-denied");
       await expectKind(store.delete(["key"]), "access-denied");
       await expectKind(store.capabilities(), "access-denied");
+      await expect(store.put("new", bytes(1))).rejects.toThrow(
+        /^new: EROFS.*\. Whoever replicates needs the right/,
+      );
     });
   });
 });
