@@ -39,8 +39,8 @@ export const mutations: readonly Mutation[] = [
   {
     what: "another writer's segment is taken for our own",
     file: "src/taken-key.ts",
-    text: "if (standing.id === entry.to.id) return info.size;",
-    instead: "return info.size;",
+    text: "if (standing.id === entry.to.id) return standing.size;",
+    instead: "return standing.size;",
   },
   {
     what: "an entry leaves the cache without being sent",
@@ -113,9 +113,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     what: "a step of the write cache is taken over twice",
-    file: "src/cache/staged-cache.ts",
-    text: "return { ...record, staged };",
-    instead: "return { ...record, staged: staged - 1 };",
+    file: "src/cache/step-mover.ts",
+    text: "return { ...record, staged: serial };",
+    instead: "return { ...record, staged: serial - 1 };",
   },
   {
     what: "a segment goes although its cover does not stand for it",

@@ -6,7 +6,7 @@ import { buildSimulation } from "./build.ts";
 import { type SeedResult, simulateSeeds } from "./children.ts";
 
 /** `npm run sim` sets both. */
-const seeds = Number(process.env.SLUICE_SEEDS ?? 2000);
+const seeds = Number(process.env.SLUICE_SEEDS ?? 1600);
 const from = Number(process.env.SLUICE_SEED ?? 1);
 const REPLAYED = 5;
 const MOST_FAILURES = 3;
