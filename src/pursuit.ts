@@ -3,15 +3,17 @@ import { advance, type FollowContext } from "./follow-apply.ts";
 import type { CopyState } from "./follow-copy.ts";
 import { findWays, listTail, TAIL_LIMIT } from "./follow-look.ts";
 import type { Position } from "./format/position.ts";
+import { LEVEL0_STAYS_MS } from "./level0-stays.ts";
 import { isGone } from "./look-again.ts";
 import { findClaim, type SegmentInfo, type SnapshotInfo } from "./replica.ts";
 import type { RestoreProgress } from "./restore.ts";
+import type { Stopwatch } from "./stopwatch.ts";
 import type { ObjectStore } from "./store/object-store.ts";
 import { writeState } from "./write-state.ts";
 
 /**
  * Level 0 says nothing of what retention took from it, so when so many polls in a row and so many milliseconds found
- * nothing there, the whole replica is looked at. Retention keeps level 0 for a day.
+ * nothing there, the whole replica is looked at; and when it may have taken something since the last look.
  */
 const EMPTY_POLLS = 10;
 const EMPTY_MS = 600_000;
@@ -42,6 +44,7 @@ export class Pursuit {
   #thorough = true;
   #emptyPolls = 0;
   #lastNews = 0;
+  #sinceLook: Stopwatch | null = null;
 
   constructor(context: FollowContext, pollStore: ObjectStore, onApplied: (event: AppliedEvent) => void) {
     this.#context = context;
@@ -106,6 +109,8 @@ export class Pursuit {
     const { txid } = this.#state!.position;
     const quietMs = this.#context.clock.now() - this.#lastNews;
     if (this.#emptyPolls >= EMPTY_POLLS && quietMs >= EMPTY_MS) this.#thorough = true;
+    if (this.#sinceLook !== null && this.#sinceLook() >= LEVEL0_STAYS_MS / 2) this.#thorough = true;
+    this.#sinceLook = this.#context.clock.stopwatch();
     if (!this.#thorough) {
       const tail = await listTail(this.#pollStore, txid, signal);
       if (tail.length === 0) {

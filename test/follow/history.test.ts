@@ -83,7 +83,15 @@ describe("what is asked of the store", () => {
       return "pass";
     };
     let elapsed = 0;
-    const clock = { ...systemClock, now: () => systemClock.now() + elapsed };
+    let slept = 0;
+    const clock = {
+      ...systemClock,
+      now: () => systemClock.now() + elapsed,
+      stopwatch() {
+        const began = slept;
+        return () => slept - began;
+      },
+    };
     const path = join(temporaryFolder(), "copy.db");
     const settings = { pollIntervalMs: 2 ** 30, logger: {} };
     const follower = new Follower(
@@ -113,6 +121,15 @@ describe("what is asked of the store", () => {
       ...["list wal/0/", "list wal/1/", "list wal/2/", "list wal/3/", "list snapshots/"],
       `get ${segmentKey(1, begin + 1, begin + 3)}`,
     ]);
+    expectSame(path, writer.db);
+    // Nor at all after a sleep in which retention may have taken what came.
+    for (let n = 1; n <= 3; n++) await writer.commit(transfer(n));
+    await compactByHand(writer.store, 0, begin + 4, begin + 6);
+    await pruneByHand(writer.store, 0, begin + 4, begin + 6);
+    await follower.poll();
+    expect(follower.position!.txid).toBe(begin + 3);
+    slept += 3 * 3600 * 1000;
+    await follower.poll();
     expectSame(path, writer.db);
   });
 });

@@ -272,7 +272,14 @@ export class Machine {
 
   /** All that it committed is in the store, or another machine wrote there. */
   get settled(): boolean {
-    return this.retired || this.#settled;
+    return this.retired || (this.#settled && !this.#behind);
+  }
+
+  /** What the store lost may be found, and another writer be there, after all was uploaded. */
+  get #behind(): boolean {
+    if (this.replicator === null) return false;
+    const { captured, uploaded, state } = this.replicator.status();
+    return state !== "fenced" && uploaded !== captured;
   }
 
   #settle(replicator: Replicator): void {
