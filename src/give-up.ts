@@ -7,10 +7,10 @@ import { ArrivedError, alsoGivenUp } from "./given-up.ts";
 import { LostEndError } from "./lost-end.ts";
 
 /**
- * Gives up the head of the cache, which is damaged or continues what the store lost, and all that continues it: a resync
- * makes up for them, from the database, and for what was lost; or it comes too late, behind one that was given up before. So nothing damaged and no gap gets into the store, and the
- * replica stays what it was until the resync leads on from it. Nobody waits in vain: who waits for one of these transactions
- * waits for that.
+ * Gives up the head of the cache, which is damaged, continues what the store lost, or was to make up for one that was given up
+ * before and has arrived, and all that continues it: a resync makes up for them, from the database, and for what was lost. So
+ * nothing damaged and no gap gets into the store, and the replica stays what it was until the resync leads on from it. Nobody
+ * waits in vain: who waits for one of these transactions waits for that.
  *
  * The caller has looked whether the head is in the store already. Throws any other error. Returns why there is a resync; null
  * where nothing waits and it was marked already, or made since the caller looked.

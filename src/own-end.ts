@@ -16,8 +16,8 @@ import { checkTail, type TailContext } from "./tail.ts";
  * Looks whether the chain ends at `uploaded`, or with our own beyond: see `checkTail`. A replica that is damaged or has no
  * snapshot does not tell where it ends: nobody went on from it, and the snapshot that it lacks is due.
  *
- * Throws ReplicaFencedError where it ends with another writer's, ArrivedError where what we gave up is merged where `pending` was
- * to be, LostEndError where it ends before that with ours, StoreError.
+ * Throws ReplicaFencedError where it ends with another writer's, ArrivedError where what we gave up is merged where
+ * `pending` was to be, LostEndError where it ends before that with ours, StoreError.
  */
 export async function requireTail(
   context: TailContext,
@@ -70,7 +70,8 @@ export function endOfReplica(
 
 /**
  * The chain ends where our record says, with what we gave up there, or before that with what we uploaded: a store may lose
- * the rest. Where it ends before that with another writer's, nobody can know whether that is what we went on from, or what went on without us.
+ * the rest. Where it ends before that with another writer's, nobody can know whether that is what we went on from, or what
+ * went on without us.
  *
  * Throws ReplicaFencedError where we cannot go on from there.
  */

@@ -13,7 +13,7 @@ import { writeState } from "./write-state.ts";
 
 /**
  * Level 0 says nothing of what retention took from it, so when so many polls in a row and so many milliseconds found
- * nothing there, the whole replica is looked at; and when it may have taken something since the last look.
+ * nothing there, the whole replica is looked at. So it is where retention may have taken something since the last look.
  */
 const EMPTY_POLLS = 10;
 const EMPTY_MS = 600_000;
@@ -110,9 +110,10 @@ export class Pursuit {
     const quietMs = this.#context.clock.now() - this.#lastNews;
     if (this.#emptyPolls >= EMPTY_POLLS && quietMs >= EMPTY_MS) this.#thorough = true;
     if (this.#sinceLook !== null && this.#sinceLook() >= LEVEL0_STAYS_MS / 2) this.#thorough = true;
-    this.#sinceLook = this.#context.clock.stopwatch();
+    const sinceThis = this.#context.clock.stopwatch();
     if (!this.#thorough) {
       const tail = await listTail(this.#pollStore, txid, signal);
+      this.#sinceLook = sinceThis;
       if (tail.length === 0) {
         this.#emptyPolls += 1;
         return false;
@@ -122,6 +123,7 @@ export class Pursuit {
     }
     const more = await this.#lookThoroughly(signal);
     this.#thorough = more;
+    this.#sinceLook = sinceThis;
     this.#seen();
     return more;
   }

@@ -27,10 +27,9 @@ export type ResyncBase = {
 );
 
 /**
- * Reads the replica's state at `cached`, where our chain ends and nobody else has extended it; behind it,
- * where what we gave up there has arrived; or before it, where the record
- * names a segment that was dropped when nothing could be recorded any more, or the store lost it. A replica that is damaged
- * has none, however often it is asked, and nor has one without a snapshot.
+ * Reads the replica's state at `cached`, where our chain ends and nobody else has extended it; behind it, where what we gave
+ * up there has arrived; or before it, where the record names a segment that was dropped when nothing could be recorded any
+ * more, or the store lost it. A replica that is damaged has none, however often it is asked, and nor has one without a snapshot.
  *
  * Throws ReplicaFencedError, UnsupportedFormatError, StoreError.
  */

@@ -11,8 +11,9 @@ import type { UploadContext } from "./upload.ts";
  * Bytes of the object under `key`, where that is the entry itself, from an earlier try whose answer was lost. `failure` is
  * what this try met: that the key is taken, or that the entry is damaged.
  *
- * Throws ReplicaFencedError where it is another, ArrivedError where that was given up before. Where no object is there, a damaged entry's
- * failure; a key that is taken will be listed, or was freed by retention since, so then StoreError, to be tried again.
+ * Throws ReplicaFencedError where it is another, ArrivedError where that was given up before. Where no object is there, a
+ * damaged entry's failure; a key that is taken will be listed, or was freed by retention since, so then StoreError, to be tried
+ * again.
  */
 export async function findOurs(
   { store, codecs, tail }: UploadContext,

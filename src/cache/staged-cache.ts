@@ -216,10 +216,8 @@ export class StagedCache implements WriteCache {
     const mover = this.#mover;
     while (step !== null && mover.busy) await mover.settled();
     // It may have moved meanwhile.
-    if (step !== null && mover.has(step)) {
-      await mover.exclusively(() => mover.skip(step));
-      mover.soon();
-    } else await this.#o.queue.ack(head);
+    if (step !== null && mover.has(step)) await mover.exclusively(() => mover.skip(step));
+    else await this.#o.queue.ack(head);
     this.#entries = this.#entries.filter((each) => each !== head);
   }
 

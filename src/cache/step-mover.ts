@@ -87,11 +87,12 @@ export class StepMover {
     await this.#moving?.catch(() => undefined);
   }
 
-  /** Nothing is moved meanwhile but by `act`. */
+  /** Nothing is moved meanwhile but by `act`; what is left is, afterwards. */
   async exclusively(act: () => Promise<void>): Promise<void> {
     assert(this.#moving === null, "nothing is being moved");
     this.#moving = act().finally(() => {
       this.#moving = null;
+      this.soon();
     });
     await this.#moving;
   }

@@ -128,7 +128,11 @@ describe("what is asked of the store", () => {
     await pruneByHand(writer.store, 0, begin + 4, begin + 6);
     await follower.poll();
     expect(follower.position!.txid).toBe(begin + 3);
-    slept += 3 * 3600 * 1000;
+    slept += 2 * 3600 * 1000;
+    store.offline = true; // A poll that fails is no look.
+    await expect(follower.poll()).rejects.toThrow(StoreError);
+    store.offline = false;
+    slept += 2 * 3600 * 1000;
     await follower.poll();
     expectSame(path, writer.db);
   });
