@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
 import type { Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { DatabaseHold } from "../src/database-hold.ts";
 import { CacheError, DatabaseInUseError, LocalDatabaseError, SluiceError } from "../src/errors.ts";
 import type { Codecs } from "../src/format/codecs.ts";
 import type { DatabaseTarget, LocalFile, Platform } from "../src/platform.ts";
@@ -25,24 +26,14 @@ export class NodePlatform implements Platform {
   readonly #madeEmpty: boolean;
   readonly #cacheLock: { release(): void };
   readonly #lockOptions: { readonly unsafeNoLock: boolean };
-  /** Whether the application has connections open, of a replicator that is stopped. */
-  #connected: (() => boolean) | null = null;
-  #free!: () => void;
-  readonly #released = new Promise<void>((resolve) => {
-    this.#free = resolve;
-  });
+  readonly #hold = new DatabaseHold("process");
 
   /**
    * Waits for a replicator of this process that is letting go of the database: its last connection was closed just now.
    * @throws DatabaseInUseError one that is not.
    */
   static async whenFree(dbPath: string): Promise<void> {
-    const holder = replicated.get(dbPath);
-    if (holder === undefined) return;
-    if (holder.#connected?.())
-      throw new DatabaseInUseError(dbPath, "connections of this process, open since before stop()");
-    if (holder.#connected === null) throw inUseHere(dbPath);
-    await holder.#released;
+    await replicated.get(dbPath)?.whenFree(dbPath);
   }
 
   /** Takes the locks. Throws DatabaseInUseError, LockUnavailableError, LocalDatabaseError, CacheError. */
@@ -54,7 +45,8 @@ export class NodePlatform implements Platform {
     unsafeNoLock: boolean,
   ) {
     this.#lockOptions = { unsafeNoLock };
-    if (replicated.has(dbPath)) throw inUseHere(dbPath);
+    const holder = replicated.get(dbPath);
+    if (holder !== undefined) throw holder.inUse(dbPath);
     this.baseVfs = installNodeVfs(sqlite3, this.#lockOptions);
     this.#cacheLock = lockCache(cacheDir, this.#lockOptions);
     this.#madeEmpty = !fs.existsSync(dbPath);
@@ -65,7 +57,7 @@ export class NodePlatform implements Platform {
       throw error;
     }
     this.cache = new FsWriteCache(cacheDir);
-    replicated.set(dbPath, this);
+    replicated.set(dbPath, this.#hold);
   }
 
   inspect(): LocalFile {
@@ -112,7 +104,7 @@ export class NodePlatform implements Platform {
   }
 
   outlived(connected: () => boolean): void {
-    this.#connected = connected;
+    this.#hold.outlived(connected);
   }
 
   async release(): Promise<void> {
@@ -124,17 +116,13 @@ export class NodePlatform implements Platform {
       this.#cacheLock.release();
       replicated.delete(this.dbPath);
     } finally {
-      this.#free();
+      this.#hold.release();
     }
   }
 }
 
 /** What the replicators of this process have: among themselves they share the database's lock. */
-const replicated = new Map<string, NodePlatform>();
-
-function inUseHere(dbPath: string): DatabaseInUseError {
-  return new DatabaseInUseError(dbPath, "a replicator of this process");
-}
+const replicated = new Map<string, DatabaseHold>();
 
 function lockCache(directory: string, options: { unsafeNoLock: boolean }): { release(): void } {
   try {

@@ -9,7 +9,7 @@ import type { DatabaseTarget, LocalFile, Platform } from "../src/platform.ts";
 import { Abi } from "../src/vfs/abi.ts";
 import { systemClock } from "./clock.ts";
 import { IdbQueue } from "./idb-queue.ts";
-import { claimDatabase, type DatabaseClaim, type UsedPool } from "./pool.ts";
+import { claimDatabase, type UsedPool } from "./pool.ts";
 import { PoolFile } from "./pool-file.ts";
 import { finishSwap, PoolTarget } from "./restore-target.ts";
 
@@ -44,7 +44,7 @@ export class PoolPlatform implements Platform {
   readonly #pool: SAHPoolUtil;
   readonly #abi: Abi;
   readonly #use: UsedPool;
-  readonly #claim: DatabaseClaim;
+  readonly #claim: Awaited<ReturnType<typeof claimDatabase>>;
 
   /** Throws DatabaseInUseError and PoolFullError; the pool stays the caller's then. */
   static async create(options: PoolPlatformOptions): Promise<PoolPlatform> {
@@ -54,7 +54,7 @@ export class PoolPlatform implements Platform {
 
   private constructor(
     { use, codecs, dbPath, cacheName, onTrouble }: PoolPlatformOptions,
-    claim: DatabaseClaim,
+    claim: Awaited<ReturnType<typeof claimDatabase>>,
   ) {
     const { sqlite3, pool } = use;
     this.sqlite3 = sqlite3;
@@ -119,7 +119,7 @@ export class PoolPlatform implements Platform {
   }
 
   outlived(connected: () => boolean): void {
-    this.#claim.outlived(connected);
+    this.#claim.hold.outlived(connected);
   }
 
   async release(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { SAHPoolUtil, Sqlite3Static } from "@sqlite.org/sqlite-wasm";
+import { DatabaseHold } from "../src/database-hold.ts";
 import { DatabaseInUseError, PoolFullError } from "../src/errors.ts";
 import { load } from "../src/load.ts";
 import { acquirePoolLock, type PoolLock, type PoolLockOptions } from "./lock.ts";
@@ -133,42 +134,10 @@ function sharedModule(): Promise<Sqlite3Static> {
   return module;
 }
 
-/** A replicator of this worker has the database. */
-export class DatabaseClaim {
-  readonly #let: () => void;
-  #free!: () => void;
-  readonly #released = new Promise<void>((resolve) => {
-    this.#free = resolve;
-  });
-  /** Whether the application has connections open, of a replicator that is stopped. */
-  #connected: (() => boolean) | null = null;
-
-  constructor(letGo: () => void) {
-    this.#let = letGo;
-  }
-
-  outlived(connected: () => boolean): void {
-    this.#connected = connected;
-  }
-
-  release(): void {
-    this.#let();
-    this.#free();
-  }
-
-  /** Waits for one that is letting go: its last connection was closed just now. Throws DatabaseInUseError for one that is not. */
-  async whenFree(path: string): Promise<void> {
-    if (this.#connected?.())
-      throw new DatabaseInUseError(path, "connections of this worker, open since before stop()");
-    if (this.#connected === null) throw new DatabaseInUseError(path, "a replicator of this worker");
-    await this.#released;
-  }
-}
-
 /** The databases in use in a pool, by path. An app's own pool may be given to any copy of this package. */
-function claimsOf(pool: SAHPoolUtil): Map<string, DatabaseClaim> {
-  const all = ofRealm("databases", () => new WeakMap<SAHPoolUtil, Map<string, DatabaseClaim>>());
-  const claims = all.get(pool) ?? new Map<string, DatabaseClaim>();
+function claimsOf(pool: SAHPoolUtil): Map<string, DatabaseHold> {
+  const all = ofRealm("databases", () => new WeakMap<SAHPoolUtil, Map<string, DatabaseHold>>());
+  const claims = all.get(pool) ?? new Map<string, DatabaseHold>();
   all.set(pool, claims);
   return claims;
 }
@@ -177,21 +146,28 @@ function claimsOf(pool: SAHPoolUtil): Map<string, DatabaseClaim> {
  * Registers a database as in use, and sees to it that the pool has room for its files.
  * @throws DatabaseInUseError a replicator of this worker has it; PoolFullError.
  */
-export async function claimDatabase(pool: SAHPoolUtil, path: string): Promise<DatabaseClaim> {
+export async function claimDatabase(
+  pool: SAHPoolUtil,
+  path: string,
+): Promise<{ readonly hold: DatabaseHold; readonly release: () => void }> {
   const taken = claimsOf(pool);
   for (let holder = taken.get(path); holder !== undefined; holder = taken.get(path))
     await holder.whenFree(path);
-  const claim = new DatabaseClaim(() => taken.delete(path));
-  taken.set(path, claim);
+  const hold = new DatabaseHold("worker");
+  const release = () => {
+    taken.delete(path);
+    hold.release();
+  };
+  taken.set(path, hold);
   try {
     const names = pool.getFileNames();
     // Also those of databases that are not started yet.
     const wanted = [...taken.keys()].flatMap((each) => FILES_OF_DATABASE.map((suffix) => each + suffix));
     const missing = wanted.filter((name) => !names.includes(name)).length;
     await pool.reserveMinimumCapacity(names.length + missing + SPARE_FILES);
-    return claim;
+    return { hold, release };
   } catch (cause) {
-    claim.release();
+    release();
     throw new PoolFullError(path, pool.getCapacity(), { cause });
   }
 }
